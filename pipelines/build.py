@@ -1,0 +1,242 @@
+"""The main path of a build: plan -> extract -> dedup -> caption -> group -> restyle -> shard -> validate -> report ->
+publish.
+
+Everything a stage commits is found again by its key: a build that was killed goes on where it was, and a finished one
+returns at once. ``dataset.json`` is swapped last.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.artefacts import WORK, Deduplicated, Extracted, artefact_name, commit, load
+from pipelines.config import BuildConfig
+from pipelines.croissant import croissant
+from pipelines.dedup import Signature, decide
+from pipelines.errors import PublishError, StoreError, UsageError
+from pipelines.execute import Executor, executor
+from pipelines.manifest import read_inputs
+from pipelines.plan import Plan, digest, load_plan, make_plan, retry, save_plan, unit_key
+from pipelines.progress import Reporter
+from pipelines.publish import assemble, claim, load_dataset, swap
+from pipelines.report import write_report
+from pipelines.stages import STAGES, Context, Job
+from pipelines.storage import Store
+from pipelines.validation.expectations import check_index
+from schemas.dataset import Dataset
+from schemas.design import canonical_json
+from schemas.errors import RecordError
+from schemas.ledger import Code, State
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Ask again for the inputs that failed, all or those of one code."""
+
+    code: Code | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a build came to. ``fresh`` is false where there was nothing to do."""
+
+    dataset: Dataset
+    fresh: bool
+
+
+def build(config: BuildConfig, store: Store, reporter: Reporter, again: Retry | None = None) -> Result:
+    """Build or extend the dataset at ``store``.
+
+    Raises:
+        UsageError: the manifest, the configuration or the directory is not usable; nothing was computed.
+        StoreError: a store refused a read or a write; what was committed stays.
+        PublishError: a critical expectation failed, or another build published first.
+    """
+    base = _published(store)
+    plan = _plan(config, store, base, again)
+    key = digest([_VERSION, plan.key, {name: stage.settings(config) for name, stage in STAGES.items()}, _rest(config)])
+    if base is not None and base.build == key:
+        return Result(base, fresh=False)
+    if not store.shared and config.run.executor == "ray":
+        raise UsageError(f"{store.url} is seen by this process alone; use --executor inline with memory://")
+    with executor(config.run.executor, config.run.workers) as workers:
+        run = Run(Context(store, plan.name, plan.base, config), plan, workers, reporter)
+        extracted = run.stage("extract", [unit_key(rows) for rows in plan.units])
+        dedup = run.dedup(extracted, _winners(store, base))
+        captions = run.stage("caption", extracted, dedup)
+        groupings = run.stage("group", extracted, dedup)
+        pairs = run.stage("restyle", extracted, dedup)
+        shards = run.stage("shard", extracted, dedup, captions, groupings, pairs)
+    names = [artefact_name("shard", unit, key) for unit, key in enumerate(shards)]
+    dataset = claim(
+        store, base, lambda generation: assemble(store, names, generation=generation, build=key, plan=plan.name)
+    )
+    _validate(config, store, dataset, reporter)
+    store.write("croissant.json", croissant(store, dataset))
+    reporter.say(f"report: {store.url.rstrip('/')}/{write_report(store, dataset, config.report)}")
+    swap(store, base, dataset)
+    return Result(dataset, fresh=True)
+
+
+@dataclass
+class Run:
+    """The stages of one build over all units of its plan."""
+
+    context: Context
+    plan: Plan
+    workers: Executor
+    reporter: Reporter
+    _keys: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    def stage(self, name: str, *inputs: Sequence[str]) -> list[str]:
+        """Commit a stage's artefact for every unit that lacks it. Takes and gives one key a unit.
+
+        Raises:
+            StoreError: a unit could not be committed; the others were.
+        """
+        stage = STAGES[name]
+        keys = [stage.key(self.context.config, *unit) for unit in zip(*inputs, strict=True)]
+        self._keys[name] = keys
+        there = set(self.context.store.names(f"{WORK}/{name}"))
+        wanted = [artefact_name(name, unit, key) for unit, key in enumerate(keys)]
+        jobs = [self._job(name, unit, there) for unit, artefact in enumerate(wanted) if artefact not in there]
+        total = sum(map(len, self.plan.units))
+        todo = sum(len(self.plan.units[job.unit]) for job in jobs)
+        line = self.reporter.stage(name, total, total - todo)
+        errors = []
+        for report in self.workers.run(self.context, jobs):
+            line.add(len(self.plan.units[report.unit]), report.codes)
+            if report.error:
+                errors.append(report.error)
+        if errors:
+            raise StoreError(
+                f"{name}: {len(errors)} of {len(jobs)} units not committed: {errors[0]}; run the build again"
+            )
+        return keys
+
+    def dedup(self, extracted: Sequence[str], winners: set[str]) -> list[str]:
+        """The barrier: which designs of the whole dataset are dropped. One small artefact a unit, keyed by what it
+        says."""
+        store, name = self.context.store, "dedup"
+        dropped = decide(self._signatures(extracted), winners, self.context.config.dedup)
+        line = self.reporter.stage(name, self.plan.rows, 0)
+        there = set(store.names(f"{WORK}/{name}"))
+        keys = []
+        for unit, rows in enumerate(self.plan.units):
+            mine = {row.row: dropped[row.row] for row in rows if row.row in dropped}
+            artefact = Deduplicated(dropped=mine)
+            keys.append(digest(artefact.model_dump(mode="json")))
+            target = artefact_name(name, unit, keys[-1])
+            if target not in there:
+                commit(store, target, artefact)
+            line.add(len(rows), _count(code for code, _ in mine.values()))
+        self._keys[name] = keys
+        return keys
+
+    def _signatures(self, extracted: Sequence[str]) -> Iterable[Signature]:
+        for unit, key in enumerate(extracted):
+            artefact = load(self.context.store, artefact_name("extract", unit, key), Extracted)
+            for outcome in artefact.outcomes:
+                if outcome.signature is not None:
+                    yield outcome.signature
+
+    def _job(self, name: str, unit: int, there: set[str]) -> Job:
+        inputs = {stage: artefact_name(stage, unit, keys[unit]) for stage, keys in self._keys.items() if stage != name}
+        prefix = f"{WORK}/{name}/{unit:06d}-"
+        reuse = sorted(n for n in there if n.startswith(prefix) and n.endswith(".json")) if name == "extract" else []
+        return Job(name, unit, artefact_name(name, unit, self._keys[name][unit]), inputs, reuse)
+
+
+def _published(store: Store) -> Dataset | None:
+    try:
+        return load_dataset(store)
+    except RecordError as error:
+        raise UsageError(
+            f"{store.url} holds a dataset.json of another schema version or a damaged one ({error}); give another --out"
+        ) from None
+
+
+def _plan(config: BuildConfig, store: Store, base: Dataset | None, again: Retry | None) -> Plan:
+    """The plan to build: the newest one where nothing changed, else a new generation of it."""
+    old = load_plan(store)
+    place, inputs = read_inputs(config.manifest, config.source, config.run.storage_options)
+    plan = make_plan(
+        place,
+        inputs,
+        unit_size=config.run.unit_size,
+        splits=config.run.splits,
+        policy=config.licence,
+        old=old,
+        today=datetime.datetime.now(datetime.UTC).date(),
+    )
+    if again is not None and base is not None and old is not None and base.plan == old.name:
+        plan = retry(plan, _failed_rows(store, base, again.code))
+    if old is not None and plan.key == old.key:
+        return replace(plan, name=old.name)
+    return save_plan(store, plan)
+
+
+def _failed_rows(store: Store, dataset: Dataset, code: Code | None) -> set[int]:
+    failed = set()
+    for name in dataset.ledger:
+        with store.open(name) as source:
+            table = pq.read_table(source, columns=["row", "state", "code"])
+        for row in table.to_pylist():
+            if row["state"] == State.FAILED and code in (None, row["code"]):
+                failed.add(row["row"])
+    return failed
+
+
+def _winners(store: Store, base: Dataset | None) -> set[str]:
+    """The designs of the published generation: they win over any duplicate that comes later."""
+    keys: set[str] = set()
+    for name in base.index if base else ():
+        with store.open(name) as source:
+            keys.update(pq.read_table(source, columns=["key"])["key"].to_pylist())
+    return keys
+
+
+def _validate(config: BuildConfig, store: Store, dataset: Dataset, reporter: Reporter) -> None:
+    """Check the expectations over the index and keep the results.
+
+    Raises:
+        PublishError: a critical expectation failed; the previous generation stays published.
+    """
+    parts = []
+    for name in dataset.index:
+        with store.open(name) as source:
+            parts.append(pq.read_table(source))
+    results = check_index(pa.concat_tables(parts), config.expectations)
+    data = canonical_json([result.model_dump(mode="json") for result in results])
+    sha8 = hashlib.sha256(data).hexdigest()[:8]
+    store.write(f"manifest/expectations-{dataset.generation:06d}-{sha8}.json", data)
+    failed = [result for result in results if not result.passed]
+    reporter.say(f"validate: {len(results) - len(failed)} of {len(results)} expectations hold")
+    critical = [result for result in failed if result.critical]
+    if critical:
+        first = critical[0]
+        raise PublishError(
+            f"not published: {first.name} fails for {len(first.failed_ids)} designs ({first.detail}); "
+            f"see manifest/expectations-{dataset.generation:06d}-{sha8}.json"
+        )
+
+
+def _rest(config: BuildConfig) -> Mapping[str, object]:
+    """What decides the published state beside the stages."""
+    sections = ("dedup", "expectations", "report", "licence")
+    return {name: getattr(config, name).model_dump(mode="json") for name in sections}
+
+
+def _count(codes: Iterable[Code]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for code in codes:
+        counts[str(code)] = counts.get(str(code), 0) + 1
+    return counts

@@ -1,0 +1,50 @@
+"""Flattening: a document's tree to a flat stack of normal-mode RGBA layers that recomposes (DESIGN section 5)."""
+
+from __future__ import annotations
+
+from pipelines.flatten import clean
+from pipelines.flatten.canvas import coverage, on_canvas, overflow, reach
+from pipelines.flatten.check import check, check_size, measure, reference
+from pipelines.flatten.lower import lowered
+from pipelines.flatten.planes import composite_banded
+from pipelines.flatten.render import render_tree
+from pipelines.flatten.scale import at_most, fitted
+from pipelines.flatten.stack import FlattenConfig, Stack, StackLayer
+from pipelines.formats.tree import Document
+
+__all__ = ["FlattenConfig", "Stack", "StackLayer", "coverage", "flatten", "lower", "overflow", "render_tree"]
+
+_PREVIEW_SIDE = 1024
+
+
+def flatten(document: Document, config: FlattenConfig) -> Stack:
+    """The document as a stack that was checked against what the document itself shows.
+
+    Raises:
+        Rejected: TOO_SMALL, TOO_FEW_LAYERS, or RECOMPOSE_MISMATCH naming the features at fault.
+    """
+    check_size(document, config)
+    stack = lower(document, config)
+    check(document, stack, config)
+    return stack
+
+
+def lower(document: Document, config: FlattenConfig) -> Stack:
+    """The document as a stack with its error measured but not judged; needs at least one visible px."""
+    document, factor = at_most(document, config.max_side)
+    layers = lowered(document, reach(document.visible, config.max_canvas_ratio))
+    layers = clean.contributing(layers, document.visible)
+    canvas, visible, layers = on_canvas(layers, document.visible, config.max_canvas_ratio)
+    layers = clean.with_background(clean.at_most(layers, config.max_layers), visible)
+    whole = composite_banded([layer.placed for layer in layers], canvas)
+    shown, is_preview = reference(document)
+    return Stack(
+        canvas=canvas,
+        visible=visible,
+        layers=tuple(layers),
+        scale=factor,
+        composite=whole,
+        preview=fitted(shown, _PREVIEW_SIDE),
+        recomposition=measure(whole[visible.slices], shown, preview=is_preview),
+        source_layers=document.leaves,
+    )

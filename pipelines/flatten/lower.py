@@ -1,0 +1,103 @@
+"""From the tree to a flat list of normal-mode layers (DESIGN section 5), cleanest way first.
+
+Only what is visible is read. A node that blends is baked against what lies below it *in its scope*: an isolated
+group, or a run of clipped layers, is a scope of its own; a pass-through group is not. Undrawn features are treated as
+absent: the recomposition check decides whether that was true enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.flatten.bake import blended
+from pipelines.flatten.blend import canonical
+from pipelines.flatten.planes import cropped, trimmed
+from pipelines.flatten.stack import StackLayer
+from pipelines.flatten.weights import clipped, faded
+from pipelines.formats.tree import Document, Group, Leaf, Node
+from schemas.geometry import Box
+
+
+def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, list[Node]]]:
+    """Each visible node with the visible nodes clipped to it; what is clipped to a hidden node is hidden with it."""
+    base: Node | None = None
+    tops: list[Node] = []
+    for node in nodes:
+        if base is not None and node.clipped:
+            tops.append(node)
+            continue
+        if base is not None and base.visible:
+            yield base, [top for top in tops if top.visible]
+        base, tops = node, []
+    if base is not None and base.visible:
+        yield base, [top for top in tops if top.visible]
+
+
+def isolated(group: Group) -> bool:
+    """Whether the group is composited alone before it meets what lies below."""
+    return group.isolated or canonical(group.blend_mode) != "normal"
+
+
+@dataclass(frozen=True)
+class Lowerer:
+    """Lowers nodes. ``visible``: the visible box; ``reach``: what no canvas can hold beyond is cut off when read."""
+
+    visible: Box
+    reach: Box
+
+    def nodes(self, nodes: Sequence[Node], below: Sequence[StackLayer]) -> list[StackLayer]:
+        """The nodes as layers, painted over ``below``, the layers of the same scope."""
+        out: list[StackLayer] = []
+        for base, tops in runs(nodes):
+            out += self._run(base, tops, [*below, *out])
+        return out
+
+    def _run(self, base: Node, tops: Sequence[Node], below: Sequence[StackLayer]) -> list[StackLayer]:
+        if not tops and isinstance(base, Group) and not isolated(base):
+            return self._fade(base, self.nodes(base.children, below))
+        painted = self._paint(base)
+        on: list[StackLayer] = []
+        for top in tops:
+            mode = canonical(top.blend_mode)
+            under = clipped(painted, on, base.name) if mode != "normal" else []
+            on += blended(self._paint(top), mode, under, self.visible, name=top.name, opaque=True)
+        run = clipped(painted, on, base.name)
+        return blended(run, base.blend_mode, below, self.visible, name=base.name)
+
+    def _paint(self, node: Node) -> list[StackLayer]:
+        """The node alone, with its opacity and mask but not its blend mode."""
+        if isinstance(node, Group):
+            return self._fade(node, self.nodes(node.children, []))
+        if isinstance(node, Leaf):
+            return self._leaf(node)
+        return []
+
+    def _fade(self, group: Group, layers: list[StackLayer]) -> list[StackLayer]:
+        what = [f"opacity {group.opacity:.0%}"] if group.opacity < 1 else []
+        what += ["mask"] if group.mask is not None else []
+        return faded(layers, group.opacity, group.mask, f"{' and '.join(what)} of group {group.name!r}")
+
+    def _leaf(self, leaf: Leaf) -> list[StackLayer]:
+        if leaf.box.intersect(self.reach).empty or leaf.opacity <= 0:
+            return []
+        layer = StackLayer(
+            pixels=np.asarray(leaf.pixels(), np.uint8),
+            box=leaf.box,
+            name=leaf.name,
+            kind=leaf.kind,
+            opacity=leaf.opacity,
+            blend_mode=leaf.blend_mode,
+            effects=leaf.effects,
+            text=leaf.text,
+        )
+        inside = trimmed(layer)
+        inside = inside and cropped(inside, self.reach)
+        return [] if inside is None else faded([inside], leaf.opacity, leaf.mask, "")
+
+
+def lowered(document: Document, reach: Box) -> list[StackLayer]:
+    """The document's layers, bottom to top, in document pixels."""
+    return Lowerer(document.visible, reach).nodes(document.nodes, [])

@@ -1,0 +1,122 @@
+"""Scaling a whole document down before anything is drawn, so that work and memory follow the wanted size.
+
+Pixels are resampled premultiplied, on the grid of the scaled visible box: a layer's new box is the smallest whole-
+pixel box around the scaled one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
+from schemas.compositing import Rgba
+from schemas.design import Text
+from schemas.geometry import Box
+
+_FILTER = Image.Resampling.HAMMING  # no ringing: a scaled alpha never leaves 0..255
+
+
+def resized(pixels: Rgba, width: int, height: int) -> Rgba:
+    """``uint8 [h, w, 4]`` at another size, resampled premultiplied."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels), "RGBA").resize((width, height), _FILTER))
+
+
+def fitted(pixels: Rgba, long_side: int) -> Rgba:
+    """``pixels`` scaled down to at most ``long_side`` px on the long side."""
+    height, width = pixels.shape[:2]
+    factor = long_side / max(width, height, 1)
+    if factor >= 1:
+        return pixels
+    return resized(pixels, max(1, round(width * factor)), max(1, round(height * factor)))
+
+
+def at_most(document: Document, max_side: int) -> tuple[Document, float]:
+    """The document with a visible long side of at most ``max_side`` px, and the factor (1.0: as it is)."""
+    factor = max_side / max(document.width, document.height)
+    if factor >= 1:
+        return document, 1.0
+    width, height = (max(1, round(side * factor)) for side in (document.width, document.height))
+    grid = _Grid(width / document.width, height / document.height)
+    source = document.render
+
+    def render() -> Rgba | None:
+        drawn = source() if source is not None else None
+        return None if drawn is None else resized(drawn, width, height)
+
+    scaled = replace(
+        document,
+        width=width,
+        height=height,
+        nodes=tuple(grid.node(node) for node in document.nodes),
+        preview=None if document.preview is None else resized(document.preview, width, height),
+        render=None if source is None else render,
+    )
+    return scaled, factor
+
+
+class _Grid:
+    """Maps document pixels to scaled ones."""
+
+    def __init__(self, sx: float, sy: float) -> None:
+        self.sx, self.sy = sx, sy
+
+    def box(self, box: Box) -> Box:
+        if box.empty:
+            return Box(0, 0, 0, 0)
+        x0, y0 = math.floor(box.x0 * self.sx), math.floor(box.y0 * self.sy)
+        return Box(x0, y0, max(x0 + 1, math.ceil(box.x1 * self.sx)), max(y0 + 1, math.ceil(box.y1 * self.sy)))
+
+    def node(self, node: Node) -> Node:
+        if isinstance(node, Group):
+            return replace(node, mask=self.mask(node.mask), children=tuple(self.node(child) for child in node.children))
+        if isinstance(node, Leaf):
+            pixels = self._drawn(node.pixels, node.box)
+            return replace(
+                node, mask=self.mask(node.mask), box=self.box(node.box), pixels=pixels, text=self.text(node.text)
+            )
+        return node
+
+    def mask(self, mask: Mask | None) -> Mask | None:
+        if mask is None or mask.box.empty:
+            return mask
+        return replace(mask, box=self.box(mask.box), pixels=self._resample(mask.pixels, mask.box, mask.outside))
+
+    def text(self, text: Text | None) -> Text | None:
+        if text is None:
+            return None
+        runs = tuple(
+            run.model_copy(
+                update={
+                    "size": None if run.size is None else run.size * self.sy,
+                    "leading": None if run.leading is None else run.leading * self.sy,
+                }
+            )
+            for run in text.runs
+        )
+        return text.model_copy(update={"runs": runs})
+
+    def _drawn(self, pixels: Callable[[], Rgba], box: Box) -> Callable[[], Rgba]:
+        return lambda: pixels() if box.empty else self._resample(pixels(), box, 0)
+
+    def _resample(self, pixels: npt.NDArray[np.uint8], box: Box, outside: int) -> npt.NDArray[np.uint8]:
+        """``pixels`` of ``box``, padded with ``outside`` to whole target pixels and resampled."""
+        target = self.box(box)
+        left, top = box.x0 - target.x0 / self.sx, box.y0 - target.y0 / self.sy  # px of padding, fractional
+        pad_x, pad_y = math.ceil(left), math.ceil(top)
+        span_x, span_y = target.width / self.sx, target.height / self.sy
+        more_x = max(0, math.ceil(pad_x - left + span_x) - pad_x - box.width)
+        more_y = max(0, math.ceil(pad_y - top + span_y) - pad_y - box.height)
+        pads = [(pad_y, more_y), (pad_x, more_x), *[(0, 0)] * (pixels.ndim - 2)]
+        padded = np.pad(pixels, pads, constant_values=outside)
+        image = Image.fromarray(padded, "RGBA" if pixels.ndim == 3 else "L")
+        region = (pad_x - left, pad_y - top, pad_x - left + span_x, pad_y - top + span_y)
+        limited = (region[0], region[1], min(region[2], image.width), min(region[3], image.height))
+        return np.array(image.resize((target.width, target.height), _FILTER, box=limited))

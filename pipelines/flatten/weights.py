@@ -1,0 +1,81 @@
+"""Group opacity, group masks and clipping as plain layer alphas, exactly.
+
+A layer's weight is its share in the composite, ``w_i = a_i * prod(1 - a_j for j above)``. Fading a group (or clipping
+a layer) scales weights; the alphas that give the new weights are ``w_i / (1 - sum(w_j for j above))``. Where the
+layers above cover all, any alpha will do: the layer keeps its own, so that what lies hidden survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.flatten.planes import Plane, alpha_of, bands, coverage_of, mask_plane, trimmed
+from pipelines.flatten.stack import StackLayer
+from pipelines.formats.tree import Mask
+from schemas.geometry import Box, union
+
+Scale = Callable[[Box], "Plane | float"]
+"""What a layer's weight is multiplied by in a box."""
+
+_COVERED = 1 / 512  # what is left for the layers below is under half a level
+
+
+def reweigh(layers: Sequence[StackLayer], scales: Sequence[Scale], note: str) -> list[StackLayer]:
+    """The layers (bottom to top) with their weights scaled; those left without alpha are gone."""
+    pixels = [layer.pixels.copy() for layer in layers]
+    for band in bands(union(layer.box for layer in layers)):
+        before = np.ones((band.height, band.width), np.float32)  # what the layers above let through, unscaled
+        after = np.ones((band.height, band.width), np.float32)  # the same once scaled, as stored in 8 bits
+        for index in reversed(range(len(layers))):
+            part = layers[index].box.intersect(band)
+            if part.empty:
+                continue
+            spot = part.within(band).slices
+            alpha, scale = alpha_of(layers[index], part), scales[index](part)
+            left = after[spot]
+            exact = alpha * before[spot] * scale / np.maximum(left, _COVERED)
+            level = np.rint(np.where(left > _COVERED, exact, alpha * scale) * 255).clip(0, 255)
+            pixels[index][part.within(layers[index].box).slices][..., 3] = level.astype(np.uint8)
+            before[spot] *= 1 - alpha
+            after[spot] *= 1 - level / np.float32(255)
+    made = [replace(old, pixels=new, notes=_noted(old, note)) for old, new in zip(layers, pixels, strict=True)]
+    return [layer for layer in map(trimmed, made) if layer is not None]
+
+
+def faded(layers: Sequence[StackLayer], opacity: float, mask: Mask | None, note: str) -> list[StackLayer]:
+    """The layers of a group under its opacity and mask; untouched where there is neither."""
+    if opacity >= 1 and mask is None:
+        return list(layers)
+
+    def scale(box: Box) -> Plane | float:
+        return opacity if mask is None else mask_plane(mask, box).astype(np.float32) * np.float32(opacity)
+
+    return reweigh(layers, [scale] * len(layers), note)
+
+
+def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -> list[StackLayer]:
+    """``tops`` painted on ``base`` and only there: the run's alpha is the base's, as in Photoshop.
+
+    This is its "blend clipped layers as group"; without that flag clipped layers ignore the base's fill opacity, which
+    the tree does not carry.
+    """
+    if not tops or not base:
+        return list(base)
+    where = union(layer.box for layer in base)
+    note = f"clipped to {name!r}"
+    tops = [replace(top, notes=_noted(top, note)) for top in tops if not top.box.intersect(where).empty]
+
+    def inside(box: Box) -> Plane:
+        return coverage_of(base, box)
+
+    def whole(box: Box) -> float:
+        return 1.0
+
+    return reweigh([*base, *tops], [*[whole] * len(base), *[inside] * len(tops)], "")
+
+
+def _noted(layer: StackLayer, note: str) -> tuple[str, ...]:
+    return (*layer.notes, note) if note else layer.notes

@@ -1,0 +1,140 @@
+"""Finding the inputs under a URL, and bounded, hashed copies of them on local disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipelines.errors import Rejected, UsageError
+from pipelines.formats.limits import ReadLimits, first_line
+from pipelines.formats.registry import CRELLO_SUFFIX, detect, split_row
+from pipelines.storage import filesystem
+from schemas.ledger import Code
+
+CHUNK = 1024 * 1024
+DESIGN = "design.json"
+MAX_FILES = 10_000
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A source on local disk: its path, format, the hash and size of its source bytes. ``design_id`` is ``sha256[:32]``."""
+
+    path: Path
+    format: str
+    sha256: str
+    bytes: int
+
+
+def discover(url: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """The inputs under ``url``, sorted: files of known formats, folders with a design.json, rows of parquet files.
+
+    Raises:
+        UsageError: the URL cannot be used or there is nothing at it.
+    """
+    fs, root = filesystem(url, options)
+    base, row = split_row(url)
+    if row is not None:
+        yield url
+        return
+    try:
+        found = [root] if fs.isfile(root) else sorted(str(path) for path in fs.find(root))
+    except OSError as error:
+        raise UsageError(f"cannot list {url}: {first_line(error)}") from None
+    if not found:
+        raise UsageError(f"there is nothing at {url}")
+    designs = sorted(str(PurePosixPath(path).parent) for path in found if PurePosixPath(path).name == DESIGN)
+    inside = tuple(f"{folder}/" for folder in designs)
+    files = [path for path in found if not path.startswith(inside)] if inside else found
+    for path in sorted([*designs, *files]):
+        named = _named(fs, url, path)
+        if path in designs or detect(path) not in (None, "folder"):
+            yield named
+        elif path.lower().endswith(CRELLO_SUFFIX):
+            from pipelines.formats import crello
+
+            yield from (f"{named}#{index}" for index in range(crello.count(fs, path)))
+
+
+def _named(fs: Any, url: str, path: str) -> str:
+    """A path of a file system as the user would write it: with a protocol where ``url`` has one."""
+    return str(fs.unstrip_protocol(path)) if "://" in url else path
+
+
+def fetch(uri: str, into: Path, limits: ReadLimits, options: Mapping[str, Any]) -> Fetched:
+    """Copy a source into the directory ``into`` and hash its bytes; nothing is parsed but a Crello row's parquet.
+
+    Raises:
+        Rejected: NOT_FOUND, TOO_LARGE, UNREADABLE (the store does not give it) or UNSUPPORTED (no reader for it).
+    """
+    format = detect(uri)
+    base, row = split_row(uri)
+    try:
+        fs, path = filesystem(base, options)
+        if format == "crello" and row is not None:
+            from pipelines.formats import crello
+
+            local, sha256, size = crello.fetch(fs, path, row, into, limits)
+            return Fetched(local, format, sha256, size)
+        if format not in (None, "folder"):
+            assert format is not None
+            local = into / f"source{PurePosixPath(path).suffix.lower()}"
+            digest = hashlib.sha256()
+            size = _copy(fs, path, local, digest, limits, 0)
+            return Fetched(local, format, digest.hexdigest(), size)
+        return _folder(fs, path.rstrip("/"), into / "source", limits)
+    except UsageError as error:
+        raise Rejected(Code.UNSUPPORTED, str(error)) from None
+    except FileNotFoundError:
+        raise Rejected(Code.NOT_FOUND, f"there is nothing at {uri}") from None
+    except OSError as error:
+        raise Rejected(Code.UNREADABLE, f"cannot fetch {uri}: {first_line(error)}") from error
+
+
+def _copy(fs: Any, path: str, local: Path, digest: Any, limits: ReadLimits, before: int) -> int:
+    """Copy one file, counting ``before`` bytes as spent already. Returns its size."""
+    size = 0
+    local.parent.mkdir(parents=True, exist_ok=True)
+    with fs.open(path, "rb") as source, local.open("wb") as out:
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            limits.check_bytes(before + size)
+            digest.update(chunk)
+            out.write(chunk)
+    return size
+
+
+def _folder(fs: Any, path: str, local: Path, limits: ReadLimits) -> Fetched:
+    """Copy a layer folder. Its hash is over every file's name, size and bytes, in the order of the names."""
+    if not fs.exists(path):
+        raise FileNotFoundError(path)
+    if fs.isfile(path) or not fs.exists(f"{path}/{DESIGN}"):
+        raise Rejected(Code.UNSUPPORTED, "no reader for it: neither a PSD, PSB, ORA or Crello row nor a layer folder")
+    names = _names(fs, path)
+    digest = hashlib.sha256()
+    total = 0
+    for name in names:
+        part = hashlib.sha256()
+        size = _copy(fs, f"{path}/{name}", local / name, part, limits, total)
+        digest.update(f"{len(name.encode())}:{name}{size}:".encode())
+        digest.update(part.digest())
+        total += size
+    return Fetched(local, "folder", digest.hexdigest(), total)
+
+
+def _names(fs: Any, path: str) -> list[str]:
+    """Relative names of a folder's files, sorted, without hidden ones; raises Rejected for links out of it and for too many."""
+    stripped = str(fs._strip_protocol(path)).rstrip("/")
+    names = sorted(str(found)[len(stripped) + 1 :] for found in fs.find(path))
+    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    if len(names) > MAX_FILES:
+        raise Rejected(Code.TOO_LARGE, f"the layer folder holds more than {MAX_FILES} files")
+    root = Path(stripped)
+    if root.is_dir() and fs.protocol in ("file", ("file", "local")):
+        for name in names:
+            if not (root / name).resolve().is_relative_to(root.resolve()):
+                raise Rejected(Code.UNREADABLE, f"{name[:80]!r} is a link out of the layer folder")
+    return names

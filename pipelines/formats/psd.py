@@ -1,0 +1,100 @@
+"""Reading PSD and PSB with psd-tools: the header against the limits, then the tree, the merged picture and a full render.
+
+The tree says what the file says, without drawing effects or adjustments: those are named in ``Node.undrawn``.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from psd_tools import PSDImage
+from psd_tools.constants import ColorMode
+from psd_tools.psd.parse_limits import ParseLimitError
+
+from pipelines.errors import Rejected
+from pipelines.formats.limits import ReadLimits, first_line, unreadable
+from pipelines.formats.psd_nodes import nodes_of
+from pipelines.formats.psd_pixels import Colours, merged
+from pipelines.formats.tree import Document
+from schemas.compositing import Rgba
+from schemas.ledger import Code
+
+HEADER = struct.Struct(">4sH6xHIIHH")
+_MODES = {0, 1, 2, 3, 4, 7, 8, 9}
+logging.getLogger("psd_tools").addHandler(logging.NullHandler())
+
+
+def read(path: Path, limits: ReadLimits) -> Document:
+    """Read a PSD or PSB; raises Rejected(UNREADABLE | UNSUPPORTED | TOO_LARGE)."""
+    with path.open("rb") as stream:
+        width, height = _checked_header(stream.read(HEADER.size), limits)
+    try:
+        with unreadable("psd-tools cannot parse it"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            psd = PSDImage.open(path, max_alloc_bytes=limits.max_bytes)
+    except Rejected as error:
+        if isinstance(error.__cause__, ParseLimitError):
+            raise Rejected(Code.TOO_LARGE, error.message) from None
+        raise
+    limits.check_layers(sum(1 for _ in psd.descendants()))
+    if psd.color_mode is ColorMode.MULTICHANNEL:
+        raise Rejected(Code.UNSUPPORTED, "multichannel documents have no colours to convert")
+    with unreadable("psd-tools cannot read it"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        colours = Colours.of(psd)
+        nodes = nodes_of(psd, colours, limits)
+        preview = merged(psd, colours, limits)
+        if nodes and preview is not None and _flat(preview):
+            preview = None  # written without a merged picture: some programs leave a black or white one
+        return Document(
+            width=width,
+            height=height,
+            nodes=nodes,
+            preview=preview,
+            render=_render(psd) if nodes else None,
+            colour_mode=psd.color_mode.name,
+            depth=psd.depth,
+        )
+
+
+def _checked_header(data: bytes, limits: ReadLimits) -> tuple[int, int]:
+    """(width, height) of a well-formed header within the limits; 26 bytes, before any parser runs."""
+    if len(data) < HEADER.size:
+        raise Rejected(
+            Code.UNREADABLE, f"a PSD starts with {HEADER.size} bytes of header; this file has {len(data)} bytes"
+        )
+    signature, version, channels, height, width, depth, mode = HEADER.unpack(data)
+    if signature != b"8BPS" or version not in (1, 2):
+        raise Rejected(Code.UNREADABLE, "no PSD or PSB: the signature or the version is wrong")
+    if not 1 <= channels <= 56 or depth not in (1, 8, 16, 32) or mode not in _MODES:
+        raise Rejected(Code.UNREADABLE, f"the header says {channels} channels, depth {depth}, colour mode {mode}")
+    limits.check_document(width, height)
+    limits.check_bytes(width * height * channels * max(depth, 8) // 8, "the merged picture")
+    return width, height
+
+
+def _flat(pixels: Rgba) -> bool:
+    """Whether every pixel is the same."""
+    return bool((pixels == pixels[0, 0]).all())
+
+
+def _render(psd: PSDImage) -> Callable[[], Rgba | None]:
+    """The whole document drawn by psd-tools, without its merged picture; None where it cannot."""
+
+    def render() -> Rgba | None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return np.array(psd.composite(ignore_preview=True).convert("RGBA"))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a compositor may fail on anything; then there is no reference
+            logging.getLogger(__name__).info("psd-tools cannot render it: %s", first_line(error))
+            return None
+
+    return render

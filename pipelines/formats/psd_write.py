@@ -1,0 +1,183 @@
+"""Writing PSD and PSB: pixel layers and groups with masks, clipping, blend modes and a merged picture with alpha.
+
+The record is built from psd-tools' low-level structures, so nothing is composited again and no clock or random id gets in: the
+same document gives the same bytes. Text, shapes and fills become pixel layers: the format's own text needs a layout engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from psd_tools.constants import BlendMode, ChannelID, Clipping, ColorMode, Compression, Resource, SectionDivider, Tag
+from psd_tools.psd import PSD
+from psd_tools.psd.header import FileHeader
+from psd_tools.psd.image_data import ImageData
+from psd_tools.psd.image_resources import ImageResource, ImageResources, VersionInfo
+from psd_tools.psd.layer_and_mask import (
+    ChannelData,
+    ChannelDataList,
+    ChannelImageData,
+    ChannelInfo,
+    GlobalLayerMaskInfo,
+    LayerAndMaskInformation,
+    LayerFlags,
+    LayerInfo,
+    LayerRecord,
+    LayerRecords,
+    MaskData,
+)
+from psd_tools.psd.tagged_blocks import TaggedBlocks
+
+from pipelines.errors import UsageError
+from pipelines.formats.blending import PSD as BLEND_KEYS
+from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
+from schemas.compositing import Rgba
+
+Plane = npt.NDArray[np.uint8]
+PSD_MAX_SIDE = 30_000
+NAME_MAX = 255
+_CHANNELS = (ChannelID.TRANSPARENCY_MASK, ChannelID.CHANNEL_0, ChannelID.CHANNEL_1, ChannelID.CHANNEL_2)
+_Entry = tuple[LayerRecord, ChannelDataList]
+
+
+def write(document: Document, path: Path) -> None:
+    """Write ``document`` as PSD, or as PSB where the suffix says so. Opacity is stored in 1/255.
+
+    Raises:
+        UsageError: something of the document cannot be said in a PSD (effects, an unknown blend mode, no preview, its size).
+    """
+    preview = document.preview
+    if preview is None or preview.shape != (document.height, document.width, 4):
+        raise UsageError("a PSD stores a merged picture: give the document a preview of its size")
+    version = 2 if path.suffix.lower() == ".psb" else 1
+    if version == 1 and max(document.width, document.height) > PSD_MAX_SIDE:
+        raise UsageError(f"a PSD has at most {PSD_MAX_SIDE} px a side: write a .psb")
+    entries = list(_entries(document.nodes, version))
+    info = LayerInfo(
+        layer_count=-len(entries),  # negative: the merged picture's fourth channel is its alpha
+        layer_records=LayerRecords([record for record, _ in entries]),
+        channel_image_data=ChannelImageData([channels for _, channels in entries]),
+    )
+    header = FileHeader(
+        version=version,
+        width=document.width,
+        height=document.height,
+        depth=8,
+        channels=4,
+        color_mode=ColorMode.RGB,
+    )
+    merged = ImageData(compression=Compression.RLE)
+    merged.set_data([plane.tobytes() for plane in _matted(preview)], header)
+    psd = PSD(
+        header=header,
+        image_resources=_resources(),
+        layer_and_mask_information=LayerAndMaskInformation(
+            layer_info=info, global_layer_mask_info=GlobalLayerMaskInfo(), tagged_blocks=TaggedBlocks()
+        ),
+        image_data=merged,
+    )
+    with path.open("wb") as out:
+        psd.write(out)
+
+
+def _resources() -> ImageResources:
+    """The one resource a reader needs: that the merged picture is real."""
+    version = VersionInfo(version=1, has_composite=True, writer="Acetate", reader="Acetate", file_version=1)
+    return ImageResources([(Resource.VERSION_INFO, ImageResource(key=Resource.VERSION_INFO, data=version))])
+
+
+def _matted(pixels: Rgba) -> tuple[Plane, ...]:
+    """The four planes of a merged picture: Photoshop stores the colour over white."""
+    alpha = pixels[..., 3]
+    a = alpha.astype(np.float32) / 255
+    planes = tuple(np.rint(pixels[..., i] * a + 255 * (1 - a)).astype(np.uint8) for i in range(3))
+    return (*planes, alpha)
+
+
+def _entries(nodes: Iterable[Node], version: int) -> Iterable[_Entry]:
+    """Layer records bottom to top; a group is its lower divider, its children and its own record."""
+    for node in nodes:
+        if node.effects or node.undrawn:
+            named = ", ".join((*node.effects, *node.undrawn))
+            raise UsageError(f"layer {node.name!r}: draw {named} into its pixels before writing a PSD")
+        if isinstance(node, Group):
+            yield _divider()
+            yield from _entries(node.children, version)
+            yield _group(node, version)
+        elif isinstance(node, Leaf):
+            yield _leaf(node, version)
+        else:
+            raise TypeError(f"a node is a Leaf or a Group, not {type(node).__name__}")
+
+
+def _leaf(leaf: Leaf, version: int) -> _Entry:
+    record = _record(leaf)
+    box = leaf.box
+    record.top, record.left, record.bottom, record.right = box.y0, box.x0, box.y1, box.x1
+    pixels = leaf.pixels()
+    if pixels.shape != (box.height, box.width, 4):
+        raise UsageError(f"layer {leaf.name!r}: pixels {pixels.shape[1]} x {pixels.shape[0]} px, box {list(box)}")
+    planes = (pixels[..., 3], pixels[..., 0], pixels[..., 1], pixels[..., 2])
+    channels = ChannelDataList([_channel(plane, version) for plane in planes])
+    return _finish(record, channels, leaf.mask, version)
+
+
+def _group(group: Group, version: int) -> _Entry:
+    record = _record(group)
+    through = not group.isolated and group.blend_mode == "normal"
+    mode = BlendMode.PASS_THROUGH if through else BlendMode(BLEND_KEYS[group.blend_mode])
+    record.tagged_blocks.set_data(Tag.SECTION_DIVIDER_SETTING, kind=SectionDivider.OPEN_FOLDER, blend_mode=mode)
+    return _finish(record, _empty(), group.mask, version)
+
+
+def _divider() -> _Entry:
+    record = LayerRecord(name="</Layer group>")
+    record.tagged_blocks.set_data(Tag.SECTION_DIVIDER_SETTING, kind=SectionDivider.BOUNDING_SECTION_DIVIDER)
+    return _finish(record, _empty(), None, 1)
+
+
+def _empty() -> ChannelDataList:
+    return ChannelDataList([ChannelData(Compression.RAW, b"") for _ in _CHANNELS])
+
+
+def _record(node: Node) -> LayerRecord:
+    if node.blend_mode not in BLEND_KEYS:
+        raise UsageError(f"layer {node.name!r}: a PSD has no blend mode {node.blend_mode!r}")
+    name = node.name[:NAME_MAX]
+    record = LayerRecord(
+        name=name.encode("macroman", "replace").decode("macroman"),
+        blend_mode=BlendMode(BLEND_KEYS[node.blend_mode]),
+        opacity=round(node.opacity * 255),
+        clipping=Clipping.NON_BASE if node.clipped else Clipping.BASE,
+        flags=LayerFlags(visible=node.visible),
+    )
+    record.tagged_blocks.set_data(Tag.UNICODE_LAYER_NAME, name)
+    return record
+
+
+def _finish(record: LayerRecord, channels: ChannelDataList, mask: Mask | None, version: int) -> _Entry:
+    """Add the user mask's channel, and the channels' ids and lengths."""
+    ids = list(_CHANNELS)
+    if mask is not None:
+        if mask.outside not in (0, 255):
+            raise UsageError(f"layer {record.name!r}: a PSD mask is 0 or 255 outside its box, not {mask.outside}")
+        box = mask.box
+        record.mask_data = MaskData(box.y0, box.x0, box.y1, box.x1, mask.outside)
+        ids.append(ChannelID.USER_LAYER_MASK)
+        channels.append(_channel(mask.pixels, version))
+    record.channel_info = [
+        ChannelInfo(id=key, length=len(channel.data) + 2) for key, channel in zip(ids, channels, strict=True)
+    ]
+    return record, channels
+
+
+def _channel(plane: Plane, version: int) -> ChannelData:
+    height, width = plane.shape
+    if plane.size == 0:
+        return ChannelData(Compression.RAW, b"")
+    channel = ChannelData(Compression.RLE)
+    channel.set_data(np.ascontiguousarray(plane).tobytes(), width, height, 8, version)
+    return channel

@@ -1,0 +1,246 @@
+"""The stages of a build: pure functions from a unit's committed artefacts to a new committed artefact.
+
+A stage's key is the hash of (its version, its configuration, the keys of its inputs). Raise ``version`` with every
+change of code that changes what the stage makes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.artefacts import (
+    WORK,
+    Captioned,
+    Extracted,
+    Grouped,
+    Outcome,
+    Restyled,
+    UnitSamples,
+    commit,
+    load,
+    load_sample,
+    put_blob,
+)
+from pipelines.caption import caption_design
+from pipelines.config import BuildConfig
+from pipelines.errors import PipelineError
+from pipelines.extract import ExtractConfig, ImageConfig, extract_rows
+from pipelines.group import group_design
+from pipelines.plan import PlanRow, digest, read_unit
+from pipelines.restyle import RestyleConfig, restyle_unit
+from pipelines.sandbox import Limits, Sandbox
+from pipelines.shard import shard_unit
+from pipelines.storage import Store
+from schemas import images
+from schemas.index import Location
+from schemas.ledger import Code
+from schemas.sample import Sample, write_shard
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the work on every unit of a run shares; small, since it travels to the workers."""
+
+    store: Store
+    plan: str
+    base: str
+    config: BuildConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one unit: the artefact to commit, the artefacts it reads, and earlier ones it may take results
+    from."""
+
+    stage: str
+    unit: int
+    name: str
+    inputs: dict[str, str]
+    reuse: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a job: how many designs of each code, or why the store would not have it."""
+
+    unit: int
+    codes: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its version, the part of the configuration it depends on, and its function."""
+
+    name: str
+    version: int
+    config: Callable[[BuildConfig], BaseModel]
+    work: Callable[[Context, Job], tuple[BaseModel, Mapping[str, int]]]
+
+    def settings(self, config: BuildConfig) -> str:
+        """Hash of version and configuration."""
+        return digest([self.name, self.version, self.config(config).model_dump(mode="json")])
+
+    def key(self, config: BuildConfig, *inputs: str) -> str:
+        return digest([self.settings(config), *inputs])
+
+
+def perform(context: Context, job: Job) -> Report:
+    """Do a job and commit its artefact. A store that refuses is reported, so that the other units go on."""
+    try:
+        artefact, codes = STAGES[job.stage].work(context, job)
+        commit(context.store, job.name, artefact)
+    except (PipelineError, OSError) as error:
+        return Report(job.unit, error=f"unit {job.unit}: {str(error).splitlines()[0]}")
+    return Report(job.unit, dict(codes))
+
+
+def extract_config(config: BuildConfig) -> ExtractConfig:
+    return ExtractConfig(read=config.read, extract=config.extract, image=config.image)
+
+
+@cache
+def _sandbox(limits: Limits) -> Sandbox:
+    return Sandbox(limits)
+
+
+def _extract(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
+    rows = read_unit(context.store, context.plan, job.unit)
+    run = context.config.run
+    settings = STAGES["extract"].settings(context.config)
+    known = _known(context.store, job.reuse, settings)
+    fresh = extract_rows(
+        [row for row in rows if row.key not in known],
+        context.base,
+        extract_config(context.config),
+        _sandbox(run.limits),
+        run.storage_options,
+    )
+    outcomes: list[Outcome] = []
+
+    def samples() -> Iterator[Sample]:
+        written = set()
+        for outcome, sample in _in_order(rows, known, fresh, context.store):
+            outcomes.append(outcome)
+            if sample is not None and sample.design.design_id not in written:
+                written.add(sample.design.design_id)
+                yield sample
+
+    def write(out: IO[bytes]) -> list[Location]:
+        return write_shard(out, samples(), "")
+
+    blob, _, _, locations = put_blob(
+        context.store, write, lambda sha, found: f"{WORK}/extract/{job.unit:06d}-{sha[:16]}.tar" if found else None
+    )
+    artefact = Extracted(
+        config=settings, outcomes=tuple(outcomes), blob=blob, locations={place.key: place for place in locations}
+    )
+    return artefact, Counter(str(outcome.ledger.code) for outcome in outcomes)
+
+
+class RestylingConfig(BaseModel):
+    """Pairs are stored encoded, so what decides them is the codec too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    restyle: RestyleConfig
+    image: ImageConfig
+
+
+def _known(store: Store, names: list[str], settings: str) -> dict[str, tuple[Outcome, Extracted]]:
+    """Outcomes of earlier artefacts of the unit that still hold, by the key of their row."""
+    known: dict[str, tuple[Outcome, Extracted]] = {}
+    for name in names:
+        extracted = load(store, name, Extracted)
+        if extracted.config == settings:
+            known.update({outcome.key: (outcome, extracted) for outcome in extracted.outcomes})
+    return known
+
+
+def _in_order(
+    rows: list[PlanRow],
+    known: Mapping[str, tuple[Outcome, Extracted]],
+    fresh: Iterator[tuple[Outcome, Sample | None]],
+    store: Store,
+) -> Iterator[tuple[Outcome, Sample | None]]:
+    for row in rows:
+        if row.key not in known:
+            yield next(fresh)
+            continue
+        outcome, extracted = known[row.key]
+        kept = outcome.ledger.code is Code.OK
+        yield outcome, load_sample(store, extracted, str(outcome.ledger.design_id)) if kept else None
+
+
+def _caption(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
+    given = {row.row: row.caption for row in read_unit(context.store, context.plan, job.unit)}
+    samples = UnitSamples.open(context.store, job.inputs)
+    designs = {}
+    for outcome in samples.kept:
+        key = str(outcome.ledger.design_id)
+        design = caption_design(samples.load(key), context.config.caption, given=given[outcome.ledger.row])
+        designs[key] = (design.captions, {layer.index: layer.caption for layer in design.layers if layer.caption})
+    return Captioned(designs=designs), {Code.OK: len(designs)}
+
+
+def _group(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
+    samples = UnitSamples.open(context.store, job.inputs)
+    designs = {key: group_design(samples.load(key), context.config.group) for key in samples.ids}
+    return Grouped(designs=designs), {Code.OK: len(designs)}
+
+
+def _restyle(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
+    samples = UnitSamples.open(context.store, job.inputs)
+    pairs = restyle_unit(samples.ids, samples.load, context.config.restyle)
+    image = context.config.image
+
+    def write(out: IO[bytes]) -> dict[str, Any]:
+        placed: dict[str, Any] = {}
+        for key, made in pairs.items():
+            entries = []
+            for pair, pixels in made:
+                start = out.tell()
+                out.write(images.encode(pixels, image.codec, image.effort))
+                entries.append((pair, start, out.tell() - start))
+            placed[key] = tuple(entries)
+        return placed
+
+    blob, _, _, designs = put_blob(
+        context.store,
+        write,
+        lambda sha, placed: f"{WORK}/restyle/{job.unit:06d}-{sha[:16]}.bin" if any(placed.values()) else None,
+    )
+    return Restyled(designs=designs, blob=blob), {Code.OK: len(samples.ids)}
+
+
+def _shard(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
+    split = read_unit(context.store, context.plan, job.unit)[0].split
+    sharded = shard_unit(context.store, job.inputs, job.unit, split, context.config.image.codec)
+    return sharded, Counter(str(row.code) for row in sharded.ledger)
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("extract", 1, extract_config, _extract),
+        Stage("caption", 1, lambda config: config.caption, _caption),
+        Stage("group", 1, lambda config: config.group, _group),
+        Stage("restyle", 1, lambda config: RestylingConfig(restyle=config.restyle, image=config.image), _restyle),
+        Stage("shard", 1, lambda config: config.image, _shard),
+    )
+}
+
+
+def encode_job(job: Job) -> str:
+    return json.dumps(vars(job), sort_keys=True)
+
+
+def decode_job(data: str) -> Job:
+    return Job(**json.loads(data))

@@ -1,0 +1,216 @@
+"""A design in the making: layers and groups added bottom to top, with what every layout needs at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
+from pipelines.synth import shapes, words
+from pipelines.synth.dice import Dice
+from pipelines.synth.fonts import Pairing
+from pipelines.synth.icons import icon
+from pipelines.synth.palettes import Palette, Rgb
+from pipelines.synth.photos import photo
+from pipelines.synth.render import render
+from pipelines.synth.shapes import Coverage, filled
+from pipelines.synth.text import Align, Setting, Style, typeset
+from schemas.compositing import Rgba
+from schemas.design import LayerKind
+from schemas.geometry import Box
+
+
+@dataclass
+class Scene:
+    """The canvas of one design in px, its choices, and the nodes so far.
+
+    ``overflow`` says whether layers may reach out of the visible box; where not, every layer is cut to it. ``simple`` keeps
+    clipped layers to what OpenRaster can say (normal mode, no mask).
+    """
+
+    width: int
+    height: int
+    dice: Dice
+    palette: Palette
+    fonts: Pairing
+    copy: words.Copy
+    overflow: bool = True
+    simple: bool = False
+    stack: list[list[Node]] = field(default_factory=lambda: [[]])
+
+    @property
+    def visible(self) -> Box:
+        return Box(0, 0, self.width, self.height)
+
+    @property
+    def unit(self) -> float:
+        """A hundredth of the canvas's mean side: the measure of type and spacing."""
+        return float(np.sqrt(self.width * self.height)) / 100
+
+    @property
+    def language(self) -> str:
+        return self.copy.language
+
+    def reach(self, share: float) -> int:
+        """How far (px) a layer may stick out: ``share`` of the mean side where there is overflow, else 0."""
+        return int(share * 100 * self.unit) if self.overflow else 0
+
+    # --- layers
+
+    def add(
+        self,
+        name: str,
+        pixels: Rgba,
+        x: float,
+        y: float,
+        *,
+        kind: LayerKind = LayerKind.SHAPE,
+        opacity: float = 1.0,
+        blend: str = "normal",
+        clipped: bool = False,
+        mask: Mask | None = None,
+        visible: bool = True,
+        setting: Setting | None = None,
+    ) -> Box:
+        """A layer with its top left at (``x``, ``y``); opacity is kept in 1/255 as files store it. Returns its box."""
+        x0, y0 = round(x), round(y)
+        box = Box(x0, y0, x0 + pixels.shape[1], y0 + pixels.shape[0])
+        if not self.overflow:
+            part = box.intersect(self.visible)
+            pixels, box = pixels[part.within(box).slices], part
+        if box.empty or not pixels[..., 3].any():
+            return box
+        own = np.ascontiguousarray(pixels)
+        normal = clipped and self.simple
+        leaf = Leaf(
+            name,
+            visible,
+            round(opacity * 255) / 255,
+            "normal" if normal else blend,
+            clipped,
+            None if normal else mask,
+            kind=kind,
+            box=box,
+            pixels=lambda: own,
+            text=setting.text if setting else None,
+        )
+        self.stack[-1].append(leaf)
+        return box
+
+    @contextmanager
+    def group(
+        self, name: str, *, opacity: float = 1.0, blend: str = "normal", isolated: bool = False, mask: Mask | None = None
+    ) -> Iterator[None]:
+        """What is added inside becomes the children of a group; an empty one leaves nothing."""
+        self.stack.append([])
+        yield
+        children = tuple(self.stack.pop())
+        if children:
+            node = Group(
+                name,
+                True,
+                round(opacity * 255) / 255,
+                blend,
+                False,
+                mask,
+                children=children,
+                isolated=isolated or opacity < 1 or blend != "normal" or mask is not None,
+            )
+            self.stack[-1].append(node)
+
+    # --- parts
+
+    def fill(self, name: str, picture: npt.NDArray[np.float32] | Rgb, *, opacity: float = 1.0, blend: str = "normal",
+             kind: LayerKind = LayerKind.FILL, bleed: float = 0.0) -> Box:  # fmt: skip
+        """A layer over all of the canvas; ``bleed``: how far a plain colour runs out of it, as a share."""
+        if isinstance(picture, tuple):
+            out = self.reach(bleed)
+            mask = shapes.full(self.width + 2 * out, self.height + 2 * out)
+            return self.add(name, filled(mask, picture), -out, -out, kind=kind, opacity=opacity, blend=blend)
+        mask = shapes.full(self.width, self.height)
+        return self.add(name, filled(mask, picture), 0, 0, kind=kind, opacity=opacity, blend=blend)
+
+    def shape(self, name: str, mask: Coverage, colour: Rgb | npt.NDArray[np.float32], x: float, y: float, *, opacity: float = 1.0,
+              blend: str = "normal", clipped: bool = False, visible: bool = True, cut: Mask | None = None) -> Box:  # fmt: skip
+        return self.add(name, filled(mask, colour), x, y, opacity=opacity, blend=blend, clipped=clipped, visible=visible, mask=cut)
+
+    def panel(self, name: str, x: float, y: float, width: float, height: float, colour: Rgb, radius: float = 0, **look: float) -> Box:
+        """A rounded rectangle."""
+        mask = shapes.rounded(max(1, round(width)), max(1, round(height)), radius)
+        return self.add(name, filled(mask, colour), x, y, opacity=look.get("opacity", 1.0))
+
+    def shadow(self, name: str, mask: Coverage, x: float, y: float, *, blur: float, drop: float, opacity: float = 0.35,
+               colour: Rgb = (0, 0, 0)) -> Box:  # fmt: skip
+        """A soft shadow of ``mask`` as a layer of its own; opacity lies in its pixels."""
+        soft, pad = shapes.blurred(mask, max(0.6, blur))
+        soft = (soft * np.float32(opacity)).astype(np.uint8)
+        return self.add(f"{name} shadow", filled(soft, colour), x - pad, y - pad + drop)
+
+    def card(self, name: str, x: float, y: float, width: float, height: float, colour: Rgb, radius: float, *, lift: float = 1.0) -> Box:
+        """A rounded panel with its soft shadow below."""
+        mask = shapes.rounded(max(1, round(width)), max(1, round(height)), radius)
+        self.shadow(name, mask, x, y, blur=lift * self.unit, drop=lift * self.unit * 0.6, opacity=0.22)
+        return self.add(name, filled(mask, colour), x, y)
+
+    def picture(self, name: str, x: float, y: float, width: float, height: float, *, scene: str | None = None, clipped: bool = False,
+                mask: Mask | None = None, opacity: float = 1.0, cover: Coverage | None = None) -> Box:  # fmt: skip
+        """A photograph that suits the theme; ``cover`` is its alpha where it is not a rectangle."""
+        scene = scene or self.dice.pick(words.THEMES[self.copy.theme])
+        image = photo(scene, self.dice.child(), round(width), round(height))
+        alpha = shapes.full(round(width), round(height)) if cover is None else cover
+        return self.add(name, filled(alpha, image), x, y, kind=LayerKind.IMAGE, clipped=clipped, mask=mask, opacity=opacity)
+
+    def icon(self, name: str, size: float, colour: Rgb, x: float, y: float, **look: float) -> Box:
+        mask = icon(name, max(4, round(size)))
+        return self.add(f"{name} icon", filled(mask, colour), x, y, opacity=look.get("opacity", 1.0))
+
+    # --- type
+
+    def head(self, size: float, colour: Rgb, *, language: str | None = None, italic: bool = False, weight: int | None = None,
+             tracking: float = 0.0) -> Style:  # fmt: skip
+        fonts = self.fonts.for_language(language or self.language)
+        return Style(fonts.display, max(5, round(size)), colour, weight or fonts.heavy, italic, tracking)
+
+    def body(self, size: float, colour: Rgb, *, language: str | None = None, italic: bool = False, weight: int | None = None,
+             tracking: float = 0.0) -> Style:  # fmt: skip
+        fonts = self.fonts.for_language(language or self.language)
+        return Style(fonts.body, max(5, round(size)), colour, weight or fonts.regular, italic, tracking)
+
+    def type(self, text: str | Sequence[tuple[str, Style]], style: Style | None, x: float, y: float, *, width: float | None = None,
+             align: Align = "left", leading: float = 1.25, language: str | None = None, name: str | None = None, opacity: float = 1.0,
+             blend: str = "normal", visible: bool = True) -> Setting:  # fmt: skip
+        """A text layer whose block starts at (``x``, ``y``). Without ``width`` the block is anchored at ``x`` by ``align``."""
+        runs = [(text, style)] if isinstance(text, str) and style else list(text)  # type: ignore[arg-type]
+        setting = typeset(runs, width=width, align=align, leading=leading, language=language or self.language)  # type: ignore[arg-type]
+        if width is None:
+            x -= {"left": 0.0, "centre": setting.width / 2, "right": setting.width}[align]
+        label = name or " ".join(setting.text.content.split())[:40]
+        self.add(label, setting.pixels, x + setting.dx, y + setting.dy, kind=LayerKind.TEXT, opacity=opacity, blend=blend,
+                 visible=visible, setting=setting)  # fmt: skip
+        return setting
+
+    def button(self, text: str, x: float, y: float, size: float, colour: Rgb, *, align: Align = "left", radius: float | None = None,
+               language: str | None = None) -> Box:  # fmt: skip
+        """A call to action: a group of shadow, shape and label. ``size`` is that of its type, in px."""
+        style = self.body(size, self.palette.on(colour), weight=700, language=language)
+        setting = typeset([(text, style)], language=language or self.language)
+        width, height = round(setting.width + 2.4 * size), round(2.3 * size)
+        x -= {"left": 0.0, "centre": width / 2, "right": width}[align]
+        mask = shapes.rounded(width, height, height / 2 if radius is None else radius)
+        with self.group(f"Button {text}"):
+            self.shadow("Button", mask, x, y, blur=size * 0.5, drop=size * 0.3)
+            box = self.add("Button shape", filled(mask, colour), x, y)
+            self.add(text, setting.pixels, x + 1.2 * size + setting.dx, y + (height - setting.height) / 2 + setting.dy,
+                     kind=LayerKind.TEXT, setting=setting)  # fmt: skip
+        return box
+
+    # --- the end
+
+    def document(self) -> Document:
+        """The finished document, with its preview drawn."""
+        nodes = tuple(self.stack[0])
+        return Document(self.width, self.height, nodes, preview=render(nodes, self.width, self.height))

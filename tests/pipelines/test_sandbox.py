@@ -1,0 +1,76 @@
+"""The child with limits: every way to misbehave costs that call alone, and the next one works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import Rejected
+from pipelines.sandbox import Limits, Sandbox
+from schemas.ledger import Code
+from tests.pipelines import misbehave
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    box = Sandbox(Limits(cpu_seconds=1, wall_seconds=5, memory_mb=512))
+    yield box
+    box.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        (misbehave.sleep_for_ever, Code.TIMEOUT),
+        (misbehave.spin_for_ever, Code.TIMEOUT),
+        (misbehave.segfault, Code.CRASHED),
+        (misbehave.devour, Code.OUT_OF_MEMORY),
+    ],
+)
+def test_misbehaviour_has_a_code_and_the_next_call_works(
+    sandbox: Sandbox, function: Callable[[], None], code: Code
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        sandbox.run(function)
+    assert caught.value.code is code
+    assert sandbox.run(misbehave.answer, 41) == 42
+
+
+def test_an_exception_of_the_function_comes_back_as_it_is(sandbox: Sandbox) -> None:
+    with pytest.raises(LookupError, match="of its own"):
+        sandbox.run(misbehave.complain)
+
+
+def test_the_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
+    script = (
+        "from pipelines.sandbox import Limits, Sandbox\n"
+        "from tests.pipelines import misbehave\n"
+        f"Sandbox(Limits()).run(misbehave.wait_with_pid, {str(tmp_path / 'pid')!r})\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline, "the child did not start"
+        time.sleep(0.05)
+    child = int((tmp_path / "pid").read_text())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    while time.monotonic() < deadline and _alive(child):
+        time.sleep(0.05)
+    assert not _alive(child)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return state != "Z"

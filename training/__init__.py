@@ -1,0 +1,1 @@
+"""Streaming, training, distillation, evaluation and generation on a published dataset."""
