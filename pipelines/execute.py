@@ -56,9 +56,12 @@ class OnRay:
         """Raises StoreError: Ray gave a job up (its worker died three times); the next run goes on."""
         if not jobs:
             return
-        data, error_base = self._start()
+        import ray.data
+        import ray.exceptions
+
+        self.start()
         items = [{"job": encode_job(job)} for job in jobs]
-        done = data.from_items(items, override_num_blocks=len(items)).map_batches(
+        done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _performer(context),
             batch_size=1,
             batch_format="pyarrow",
@@ -69,7 +72,7 @@ class OnRay:
         try:
             for row in done.iter_rows():
                 yield Report(**json.loads(row["report"]))
-        except error_base as error:
+        except ray.exceptions.RayError as error:
             raise StoreError(f"Ray gave up: {str(error).strip().splitlines()[-1]}; run the build again") from error
 
     def __enter__(self) -> OnRay:
@@ -81,12 +84,12 @@ class OnRay:
 
             ray.shutdown()
 
-    def _start(self) -> tuple[Any, type[Exception]]:
+    def start(self) -> None:
+        """Join or start Ray, if that has not been done."""
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
         import ray.data
-        import ray.exceptions
 
         if not ray.is_initialized():
             local = not os.environ.get("RAY_ADDRESS")
@@ -100,7 +103,6 @@ class OnRay:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        return ray.data, ray.exceptions.RayError
 
 
 def _performer(context: Context) -> Callable[[pa.Table], pa.Table]:

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +45,7 @@ class ImageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     codec: Codec = Codec.WEBP
-    effort: Annotated[int, Field(ge=0, le=6)] = 0
+    effort: Annotated[int, Field(ge=0, le=6)] = images.DEFAULT_EFFORT
 
 
 class ExtractConfig(BaseModel):
@@ -98,7 +98,7 @@ def extract_file(fetched: Fetched, row: PlanRow, config: ExtractConfig) -> tuple
 
 def extract_rows(
     rows: Iterable[PlanRow], base: str, config: ExtractConfig, sandbox: Sandbox, options: Mapping[str, Any]
-) -> Iterable[tuple[Outcome, Sample | None]]:
+) -> Iterator[tuple[Outcome, Sample | None]]:
     """The outcome of each row, with its sample where it is ok.
 
     Raises:

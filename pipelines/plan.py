@@ -65,7 +65,7 @@ class PlanRow(Record):
     message: str = ""
     retries: int = 0
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Hash of what the outcome of this row depends on."""
         return digest(self.model_dump(mode="json", exclude={"row", "unit", "split", "message"}))

@@ -77,13 +77,11 @@ def _apply(pixels: Rgba, change: Callable[[Colours, Floats], Colours]) -> Recolo
     return Recoloured(out, _measure(before, after, alpha, shown, over))
 
 
-def _measure(
-    before: Colours, after: Colours, alpha: Floats, shown: Mask, over: Mask
-) -> dict[str, float]:
+def _measure(before: Colours, after: Colours, alpha: Floats, shown: Mask, over: Mask) -> dict[str, float]:
     """What was done, weighted by alpha.
 
-    ``change``: mean distance in OKLab. ``structure``: correlation of the gradients of lightness, 1 where the picture was
-    flat. ``contrast``: spread of lightness after / before, 1 where it was flat. ``clipped``: share out of the gamut.
+    ``change``: mean distance in OKLab. ``structure``: correlation of the gradients of lightness, 1 where the picture
+    was flat. ``contrast``: spread of lightness after / before, 1 where it was flat. ``clipped``: share out of gamut.
     """
     weight = alpha.astype(np.float64)
     total = max(float(weight.sum()), 1e-9)
@@ -104,9 +102,12 @@ def _correlation(before: Floats, after: Floats, shown: Mask) -> float:
     first[shown], second[shown] = before, after
     product = one = two = 0.0
     for axis in (0, 1):
-        inside = np.take(shown, range(1, shown.shape[axis]), axis) & np.take(shown, range(shown.shape[axis] - 1),
-        axis) a, b = np.diff(first, axis=axis)[inside], np.diff(second, axis=axis)[inside] product += float((a *
-        b).sum()) one += float((a * a).sum()) two += float((b * b).sum())
+        later, earlier = range(1, shown.shape[axis]), range(shown.shape[axis] - 1)
+        inside = np.take(shown, later, axis) & np.take(shown, earlier, axis)
+        a, b = np.diff(first, axis=axis)[inside], np.diff(second, axis=axis)[inside]
+        product += float((a * b).sum())
+        one += float((a * a).sum())
+        two += float((b * b).sum())
     return product / (one * two) ** 0.5 if one > 0 and two > 0 else float(one == two)
 
 
@@ -120,7 +121,7 @@ def _moments(colours: Colours, weights: Floats) -> tuple[Colours, Colours]:
 
 
 def _palette(colours: Colours, weights: Floats) -> Colours:
-    """The main colours, dark to light: weighted k-means on at most a few thousand pixels, started evenly in lightness."""
+    """The main colours, dark to light: weighted k-means on a few thousand pixels, started evenly in lightness."""
     step = max(1, len(colours) // 4096)
     sample, weight = colours[::step], weights[::step].astype(np.float64)
     order = np.argsort(sample[:, 0], kind="stable")

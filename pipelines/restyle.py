@@ -72,7 +72,7 @@ def restyle_unit(
 ) -> dict[str, list[tuple[RestylePair, Rgba]]]:
     """The pairs of each design of a unit, by layer: a record and its image (``uint8``, the layer's size and alpha).
 
-    ``ids`` are the unit's designs that may be used; their order does not matter. At most two samples are loaded at once.
+    ``ids`` are the unit's designs that may be used; in any order. At most two samples are loaded at once.
     A design alone in its unit has no donor, so no pairs.
     """
     everyone = sorted(set(ids))

@@ -79,7 +79,7 @@ class Sandbox:
 
     def close(self) -> None:
         """End the child."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
 

@@ -80,7 +80,7 @@ def make_sample(
     shown = Box(*(visible or whole))
     full = composite(placed, whole)
     records = tuple(_record(index, spec, shown) for index, spec in enumerate(layers))
-    digest = hashlib.sha256(repr([(r.sha256, r.box, r.name) for r in records]).encode()).hexdigest()
+    digest = hashlib.sha256(repr([record.model_dump_json() for record in records]).encode()).hexdigest()
     design = Design(
         design_id=design_id or digest[:32],
         canvas=Size(width=whole.width, height=whole.height),

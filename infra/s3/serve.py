@@ -71,7 +71,11 @@ def _ports(proxy: int) -> dict[str, int]:
         for name in (*config.SERVERS, "memcache"):
             listener = held.enter_context(socket.socket())
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", proxy if name == "proxy" else 0))
+            wanted = proxy if name == "proxy" else 0
+            try:
+                listener.bind(("127.0.0.1", wanted))
+            except OSError as error:
+                raise ServerError(f"port {wanted} cannot be used: {error.strerror}") from None
             ports[name] = int(listener.getsockname()[1])
         return ports
 

@@ -167,11 +167,12 @@ JA = Phrases(
     beyond_several="複数の端からはみ出す",
     bold="太字", light="細字", italic="斜体", underlined="下線付き", struck="取り消し線付き", turned="{}度回転",
     colours={
-        "black": "黒", "dark gray": "濃い灰色", "gray": "灰色", "light gray": "薄い灰色", "white": "白", "red": "赤",
-        "dark red": "濃い赤", "orange": "オレンジ", "brown": "茶色", "beige": "ベージュ", "yellow": "黄色",
-        "gold": "金色", "olive": "オリーブ色", "lime": "黄緑", "green": "緑", "dark green": "濃い緑", "mint": "ミント色",
-        "teal": "青緑", "turquoise": "ターコイズ", "light blue": "水色", "blue": "青", "navy": "紺色", "purple": "紫",
-        "lavender": "ラベンダー色", "magenta": "マゼンタ", "pink": "ピンク", "coral": "珊瑚色",
+        "black": "黒", "dark gray": "濃い灰色", "gray": "灰色", "light gray": "薄い灰色", "white": "白",
+        "red": "赤", "dark red": "濃い赤", "orange": "オレンジ", "brown": "茶色", "beige": "ベージュ",
+        "yellow": "黄色", "gold": "金色", "olive": "オリーブ色", "lime": "黄緑", "green": "緑",
+        "dark green": "濃い緑", "mint": "ミント色", "teal": "青緑", "turquoise": "ターコイズ",
+        "light blue": "水色", "blue": "青", "navy": "紺色", "purple": "紫", "lavender": "ラベンダー色",
+        "magenta": "マゼンタ", "pink": "ピンク", "coral": "珊瑚色",
     },
 )  # fmt: skip
 

@@ -22,7 +22,10 @@ from schemas.geometry import Box
 
 
 def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, list[Node]]]:
-    """Each visible node with the visible nodes clipped to it; what is clipped to a hidden node is hidden with it."""
+    """Each visible node with what is visibly clipped to it; what is clipped to a hidden node is hidden with it.
+
+    A group that only empty layers are clipped to stays pass-through, as in Photoshop.
+    """
     base: Node | None = None
     tops: list[Node] = []
     for node in nodes:
@@ -30,10 +33,14 @@ def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, list[Node]]]:
             tops.append(node)
             continue
         if base is not None and base.visible:
-            yield base, [top for top in tops if top.visible]
+            yield base, [top for top in tops if _paints(top)]
         base, tops = node, []
     if base is not None and base.visible:
-        yield base, [top for top in tops if top.visible]
+        yield base, [top for top in tops if _paints(top)]
+
+
+def _paints(node: Node) -> bool:
+    return node.visible and not (isinstance(node, Leaf) and node.box.empty)
 
 
 def isolated(group: Group) -> bool:

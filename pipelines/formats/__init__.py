@@ -1,7 +1,7 @@
 """Design files in and out: PSD, PSB, OpenRaster, layer folders and Crello rows, read into one neutral tree (``tree``).
 
-``fetch`` copies a source's bytes to local disk within limits and hashes them; ``read`` parses them (in a child process: a
-file can do anything to a parser); ``write`` turns a tree back into a file.
+``fetch`` copies a source's bytes to local disk within limits and hashes them; ``read`` parses them (in a child
+process: a file can do anything to a parser); ``write`` turns a tree back into a file.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ MAX_FILES = 10_000
 
 @dataclass(frozen=True)
 class Fetched:
-    """A source on local disk: its path, format, the hash and size of its source bytes. ``design_id`` is ``sha256[:32]``."""
+    """A source on local disk: its path, format, the hash and size of its source bytes. ``design_id`` is
+    ``sha256[:32]``.
+    """
 
     path: Path
     format: str
@@ -36,8 +38,7 @@ def discover(url: str, options: Mapping[str, Any]) -> Iterator[str]:
         UsageError: the URL cannot be used or there is nothing at it.
     """
     fs, root = filesystem(url, options)
-    base, row = split_row(url)
-    if row is not None:
+    if split_row(url)[1] is not None:
         yield url
         return
     try:
@@ -54,9 +55,9 @@ def discover(url: str, options: Mapping[str, Any]) -> Iterator[str]:
         if path in designs or detect(path) not in (None, "folder"):
             yield named
         elif path.lower().endswith(CRELLO_SUFFIX):
-            from pipelines.formats import crello
+            from pipelines.formats import crello_parquet
 
-            yield from (f"{named}#{index}" for index in range(crello.count(fs, path)))
+            yield from (f"{named}#{index}" for index in range(crello_parquet.count(fs, path)))
 
 
 def _named(fs: Any, url: str, path: str) -> str:
@@ -75,9 +76,9 @@ def fetch(uri: str, into: Path, limits: ReadLimits, options: Mapping[str, Any]) 
     try:
         fs, path = filesystem(base, options)
         if format == "crello" and row is not None:
-            from pipelines.formats import crello
+            from pipelines.formats import crello_parquet
 
-            local, sha256, size = crello.fetch(fs, path, row, into, limits)
+            local, sha256, size = crello_parquet.fetch(fs, path, row, into, limits)
             return Fetched(local, format, sha256, size)
         if format not in (None, "folder"):
             assert format is not None
@@ -126,7 +127,9 @@ def _folder(fs: Any, path: str, local: Path, limits: ReadLimits) -> Fetched:
 
 
 def _names(fs: Any, path: str) -> list[str]:
-    """Relative names of a folder's files, sorted, without hidden ones; raises Rejected for links out of it and for too many."""
+    """Relative names of a folder's files, sorted, without hidden ones; raises Rejected for links out of it and for too
+    many.
+    """
     stripped = str(fs._strip_protocol(path)).rstrip("/")
     names = sorted(str(found)[len(stripped) + 1 :] for found in fs.find(path))
     names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]

@@ -1,8 +1,8 @@
 """The layer folder: ``design.json`` and an image file (PNG or WebP) for every layer.
 
-The one format that says everything of a Document, true typography too. Layers are bottom to top; a layer's box starts at
-(``x``, ``y``) in document pixels, may be negative, and has its image's size; paths are relative and stay inside the folder.
-``design.json`` follows FolderDesign; unknown fields are errors.
+The one format that says everything of a Document, true typography too. Layers are bottom to top; a layer's box
+starts at (``x``, ``y``) in document pixels, may be negative, and has its image's size; paths are relative and stay
+inside the folder. ``design.json`` follows FolderDesign; unknown fields are errors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_DEPTH = 64
 
 
 class FolderMask(Record):
-    """A mask image (its alpha, or its gray where it has none) at (``x``, ``y``); ``outside`` (0..255) everywhere else."""
+    """A mask image (its alpha, else its gray) at (``x``, ``y``); ``outside`` (0..255) everywhere else."""
 
     file: str
     x: int = 0
@@ -173,10 +173,9 @@ def write(document: Document, path: Path) -> None:
         raise UsageError(f"{path} holds a design already: choose another folder")
     writer = _Writer(path)
     layers = tuple(writer.entry(node) for node in document.nodes)
-    preview = None
+    preview = "preview.png" if document.preview is not None else None
     if document.preview is not None:
-        preview = "preview.png"
-        (path / preview).write_bytes(raster.png(document.preview))
+        (path / "preview.png").write_bytes(raster.png(document.preview))
     design = FolderDesign(width=document.width, height=document.height, layers=layers, preview=preview)
     (path / DESIGN).write_bytes(canonical_json(design.model_dump(mode="json", by_alias=True, exclude_defaults=False)))
 
@@ -210,5 +209,7 @@ class _Writer:
         if not isinstance(node, Leaf):
             raise TypeError(f"a node is a Leaf or a Group, not {type(node).__name__}")
         pixels = node.pixels()
-        file = self.image(pixels, "layer") if pixels.size else None
-        return FolderLayer(kind=node.kind, file=file, x=node.box.x0, y=node.box.y0, text=node.text, mask=mask, **common)
+        stored = self.image(pixels, "layer") if pixels.size else None
+        return FolderLayer(
+            kind=node.kind, file=stored, x=node.box.x0, y=node.box.y0, text=node.text, mask=mask, **common
+        )

@@ -17,8 +17,9 @@ Positive = Annotated[int, Field(gt=0)]
 class ReadLimits(BaseModel):
     """The limits of one document.
 
-    ``max_bytes``: source bytes, and what they unpack to. ``max_pixels``: the visible box. ``max_layers``: nodes of the tree.
-    ``max_layer_side``: px of a layer's side, and how far from the origin it may lie. ``max_layer_pixels``: one layer or mask.
+    ``max_bytes``: source bytes, and what they unpack to. ``max_pixels``: the visible box. ``max_layers``: nodes of
+    the tree. ``max_layer_side``: px of a layer's side, and how far from the origin it may lie.
+    ``max_layer_pixels``: one layer or mask.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,5 +67,5 @@ def unreadable(what: str) -> Iterator[None]:
         yield
     except (Rejected, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - parsers of untrusted bytes throw anything; this is where it ends
+    except Exception as error:  # parsers of untrusted bytes throw anything; this is where it ends
         raise Rejected(Code.UNREADABLE, f"{what}: {first_line(error)}") from error

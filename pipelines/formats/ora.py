@@ -1,8 +1,8 @@
 """Reading OpenRaster (0.0.6): nested stacks of PNG layers in a zip, and the merged picture as the preview.
 
-Sizes are checked in the zip's directory and in each PNG's header before anything is unpacked. The XML may hold no document
-type, so no entities. ``svg:src-atop`` over a single base in an isolated stack is a clipped layer, ``svg:dst-in`` on top of an
-isolated stack is its mask; other Porter-Duff operators are named as undrawn.
+Sizes are checked in the zip's directory and in each PNG's header before anything is unpacked. The XML may hold no
+document type, so no entities. ``svg:src-atop`` over a single base in an isolated stack is a clipped layer,
+``svg:dst-in`` on top of an isolated stack is its mask; other Porter-Duff operators are named as undrawn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writing OpenRaster: a zip with ``stack.xml``, a PNG for every layer, the merged picture and a thumbnail.
 
-OpenRaster has no masks and no clipping flag; both are said with compositing operators. A masked node becomes an isolated
-stack whose top layer is the mask with ``svg:dst-in``; a run of clipped layers becomes an isolated stack in which they lie on
-their base with ``svg:src-atop``. ``ora`` reads both back.
+OpenRaster has no masks and no clipping flag; both are said with compositing operators. A masked node becomes an
+isolated stack whose top layer is the mask with ``svg:dst-in``; a run of clipped layers becomes an isolated stack in
+which they lie on their base with ``svg:src-atop``. ``ora`` reads both back.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from schemas.geometry import Box, union
 MIMETYPE = b"image/openraster"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 THUMBNAIL = 256
+CLIP_OPERATOR = "svg:src-atop"
+MASK_OPERATOR = "svg:dst-in"
 
 
 def write(document: Document, path: Path) -> None:
@@ -65,39 +67,39 @@ class _Writer:
     def stack(self, parent: Element, nodes: tuple[Node, ...]) -> None:
         """The children of a stack element, topmost first as the format wants them."""
         for base, clipped in reversed(_runs(nodes)):
-            if clipped:
-                below = replace(base, blend_mode="normal", opacity=1.0, visible=True, mask=None, clipped=False)
-                outer = Group(base.name, base.visible, base.opacity, base.blend_mode, mask=base.mask, isolated=True)
-                self.masked(parent, outer, below, clipped)
-            elif base.mask is not None:
-                inner = replace(base, blend_mode="normal", opacity=1.0, visible=True, mask=None)
-                outer = Group(base.name, base.visible, base.opacity, base.blend_mode, mask=base.mask, isolated=True)
-                self.masked(parent, outer, inner, ())
+            if clipped or base.mask is not None:
+                self.isolated(parent, base, clipped, {})
             else:
-                self.node(parent, base)
+                self.node(parent, base, {})
 
-    def masked(self, parent: Element, outer: Group, base: Node, clipped: tuple[Node, ...]) -> None:
-        """An isolated stack: the mask of ``outer`` on top, the clipped nodes, the base."""
-        element = SubElement(parent, "stack", _attributes(outer), isolation="isolate")
-        if outer.mask is not None:
-            box = union((base_box(base), self.visible))
-            self.image(element, "mask", _painted(outer.mask, box), box.x0, box.y0, {"composite-op": "svg:dst-in"})
+    def isolated(self, parent: Element, base: Node, clipped: tuple[Node, ...], extra: dict[str, str]) -> None:
+        """An isolated stack for what needs one: the mask of ``base`` on top, its clipped nodes, ``base`` itself."""
+        _check_backdrop(base)
+        element = SubElement(parent, "stack", {**_attributes(base), **extra}, isolation="isolate")
+        if base.mask is not None:
+            box = union((_content(base), self.visible))
+            self.image(element, "mask", _painted(base.mask, box), box.x0, box.y0, {"composite-op": MASK_OPERATOR})
         for node in reversed(clipped):
             if node.blend_mode != "normal":
-                raise UsageError(
-                    f"layer {node.name!r}: OpenRaster cannot clip a layer that is in {node.blend_mode!r} mode"
-                )
+                raise UsageError(f"layer {node.name!r}: OpenRaster has no clipped layers in mode {node.blend_mode!r}")
+            atop = {"composite-op": CLIP_OPERATOR}
             if node.mask is not None:
-                raise UsageError(f"layer {node.name!r}: OpenRaster cannot clip a masked layer")
-            self.node(element, replace(node, clipped=False), {"composite-op": "svg:src-atop"})
-        self.node(element, base)
+                self.isolated(element, replace(node, clipped=False), (), atop)
+            else:
+                self.node(element, replace(node, clipped=False), atop)
+        if isinstance(base, Group) and not clipped and not (base.effects or base.undrawn):
+            self.stack(element, base.children)
+        else:
+            self.node(element, replace(base, blend_mode="normal", opacity=1.0, visible=True, mask=None), {})
 
-    def node(self, parent: Element, node: Node, extra: dict[str, str] | None = None) -> None:
+    def node(self, parent: Element, node: Node, extra: dict[str, str]) -> None:
         if node.effects or node.undrawn:
             named = ", ".join((*node.effects, *node.undrawn))
             raise UsageError(f"layer {node.name!r}: draw {named} into its pixels before writing OpenRaster")
-        attributes = {**_attributes(node), **(extra or {})}
+        attributes = {**_attributes(node), **extra}
         if isinstance(node, Group):
+            if node.opacity < 1:
+                _check_backdrop(node)
             isolation = "isolate" if node.isolated or node.blend_mode != "normal" or node.opacity < 1 else "auto"
             element = SubElement(parent, "stack", attributes, isolation=isolation)
             self.stack(element, node.children)
@@ -137,10 +139,19 @@ def _attributes(node: Node) -> dict[str, str]:
     }
 
 
-def base_box(node: Node) -> Box:
+def _check_backdrop(node: Node) -> None:
+    """An isolated stack is what a pass-through group is as long as nothing in it blends with what lies below."""
+    if isinstance(node, Group) and not node.isolated and node.blend_mode == "normal":
+        for child in node.children:
+            if child.blend_mode != "normal":
+                raise UsageError(f"group {node.name!r}: OpenRaster has no masks or opacity on pass-through groups")
+            _check_backdrop(child)
+
+
+def _content(node: Node) -> Box:
     """The box around all pixels of a node."""
     if isinstance(node, Group):
-        return union(base_box(child) for child in node.children)
+        return union(_content(child) for child in node.children)
     return node.box if isinstance(node, Leaf) else Box(0, 0, 0, 0)
 
 

@@ -1,4 +1,5 @@
-"""Reading PSD and PSB with psd-tools: the header against the limits, then the tree, the merged picture and a full render.
+"""Reading PSD and PSB with psd-tools: the header against the limits, then the tree, the merged picture and a full
+render.
 
 The tree says what the file says, without drawing effects or adjustments: those are named in ``Node.undrawn``.
 """

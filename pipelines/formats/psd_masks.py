@@ -1,7 +1,7 @@
 """The one mask of a layer: its pixel mask and its vector mask with their densities, (1 - du(1 - U)) * (1 - dv(1 - V)).
 
-Where a layer has both, channel -3 is the pixel mask and channel -2 Photoshop's rendering of the two; where it has only a
-vector mask, channel -2 may be the rendering of that.
+Where a layer has both, channel -3 is the pixel mask and channel -2 Photoshop's rendering of the two; where it has
+only a vector mask, channel -2 may be the rendering of that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ def mask_of(layer: Any, colours: Colours, limits: ReadLimits, content: Box) -> t
     box = union((content, Box(0, 0, layer._psd.width, layer._psd.height), user.box if user else content))
     limits.check_layer(f"vector mask of {layer.name}", box.x0, box.y0, box.width, box.height)
     with unreadable(f"vector mask of layer {layer.name[:80]!r}"):
-        covered = np.rint(draw_vector_mask(layer, tuple(box))[..., 0] * 255).clip(0, 255).astype(np.uint8)
+        covered = (
+            np.rint(draw_vector_mask(layer, (box.x0, box.y0, box.x1, box.y1))[..., 0] * 255)
+            .clip(0, 255)
+            .astype(np.uint8)
+        )
     vector = Mask(box, covered, 255 if layer.vector_mask.initial_fill_rule else 0)
     if parameters is not None:
         vector = _dense(vector, parameters.vector_mask_density)

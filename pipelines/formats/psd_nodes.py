@@ -1,4 +1,4 @@
-"""The PSD layer tree as Nodes: kinds, boxes, opacity, blend modes, groups, artboards, and what is there but not drawn."""
+"""The PSD layer tree as Nodes: kinds, boxes, opacity, blend modes, groups, artboards, and what is not drawn."""
 
 from __future__ import annotations
 
@@ -24,18 +24,8 @@ from schemas.compositing import Rgba
 from schemas.design import LayerKind
 from schemas.geometry import Box
 
-_FILL_IS_NOT_OPACITY = frozenset(
-    (
-        "color-burn",
-        "linear-burn",
-        "color-dodge",
-        "linear-dodge",
-        "vivid-light",
-        "linear-light",
-        "hard-mix",
-        "difference",
-    )
-)
+_BURNS = ("color-burn", "linear-burn", "color-dodge", "linear-dodge")
+_FILL_IS_NOT_OPACITY = frozenset((*_BURNS, "vivid-light", "linear-light", "hard-mix", "difference"))
 _FULL_RANGE = ((0, 65535), (0, 65535))
 _LEGACY_ADJUSTMENTS = {Tag.BRIGHTNESS_AND_CONTRAST: "brightness-contrast", Tag.SELECTIVE_COLOR: "selective-color"}
 _ARTBOARD_TAGS = (Tag.ARTBOARD_DATA1, Tag.ARTBOARD_DATA2, Tag.ARTBOARD_DATA3)
@@ -65,7 +55,7 @@ def _size(record: Any) -> tuple[int, int]:
 
 def _pixels(layer: Any, colours: Colours, limits: ReadLimits) -> tuple[Box, Callable[[], Rgba], str | None]:
     """A layer's box, its pixels when asked for, and what of it cannot be drawn."""
-    empty = Box(0, 0, 0, 0), partial(np.zeros, (0, 0, 4), np.uint8)
+    empty = Box(0, 0, 0, 0), _nothing
     adjustment = _adjustment(layer)
     if adjustment:
         return *empty, f"adjustment:{adjustment}"
@@ -81,6 +71,10 @@ def _pixels(layer: Any, colours: Colours, limits: ReadLimits) -> tuple[Box, Call
         limits.check_layer(layer.name, box.x0, box.y0, box.width, box.height)
         return (box, partial(draw, layer, box, colours), None) if not box.empty else (*empty, None)
     return *empty, None
+
+
+def _nothing() -> Rgba:
+    return np.zeros((0, 0, 4), np.uint8)
 
 
 def _adjustment(layer: Any) -> str | None:

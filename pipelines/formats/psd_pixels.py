@@ -1,7 +1,8 @@
 """From stored PSD channels to 8-bit sRGB with straight alpha: depths, colour modes, ICC profiles, the merged picture.
 
-psd-tools' own conversions truncate (16 and 32 bit), drop the alpha of CMYK and remove the white of a merged picture after its
-ICC conversion; here values are rounded, alpha is kept and the white goes first. 32-bit documents are linear light.
+psd-tools' own conversions truncate (16 and 32 bit), drop the alpha of CMYK and remove the white of a merged picture
+after its ICC conversion; here values are rounded, alpha is kept and the white goes first. 32-bit documents are
+linear light.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _XYZ_TO_RGB = (
 
 @dataclass(frozen=True)
 class Colours:
-    """How a document's stored colours become sRGB. ``transform`` is a littleCMS transform, None where none is needed."""
+    """How a document's stored colours become sRGB; ``transform`` is littleCMS's, None where none is needed."""
 
     mode: ColorMode
     depth: int
@@ -61,7 +62,9 @@ class Colours:
         return _COLOURS.get(self.mode, 1)
 
     def plane(self, data: bytes, width: int, height: int, linear: bool = True) -> Plane:
-        """One stored channel as uint8 ``[height, width]``. ``linear``: of a 32-bit document, whether to encode as sRGB."""
+        """One stored channel as uint8 ``[height, width]``. ``linear``: of a 32-bit document, whether to encode as
+        sRGB.
+        """
         if self.depth == 8:
             return np.frombuffer(data, np.uint8, width * height).reshape(height, width)
         if self.depth == 16:
@@ -94,7 +97,9 @@ class Colours:
 
 
 def layer_pixels(layer: Any, colours: Colours) -> Rgba:
-    """A layer's own stored pixels, uint8 ``[height, width, 4]`` of its record's rectangle; opaque without an alpha channel."""
+    """A layer's own stored pixels, uint8 ``[height, width, 4]`` of its record's rectangle; opaque without an alpha
+    channel.
+    """
     record = layer._record
     width, height = record.right - record.left, record.bottom - record.top
     found = {int(info.id): data for info, data in zip(record.channel_info, layer._channels, strict=False)}
@@ -129,7 +134,7 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
     width, height = psd.width, psd.height
     limits.check_layer("merged picture", 0, 0, width, height)
     with unreadable("the merged picture"), strict_decompression():
-        planes = psd._record.image_data.get_data(psd._record.header)
+        planes: Any = psd._record.image_data.get_data(psd._record.header)
     index = -1
     if has_transparency(psd):
         index = get_transparency_index(psd)

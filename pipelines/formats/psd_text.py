@@ -134,7 +134,9 @@ def direction_of(text: str) -> Literal["ltr", "rtl"]:
 
 
 def language_of(text: str) -> str | None:
-    """A guess from the script of the letters: the language most written in it; None without letters. Kana decides for ja."""
+    """A guess from the script of the letters: the language most written in it; None without letters. Kana decides for
+    ja.
+    """
     scripts = Counter(unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha())
     if scripts["HIRAGANA"] + scripts["KATAKANA"]:
         return "ja"

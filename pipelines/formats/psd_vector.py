@@ -1,4 +1,6 @@
-"""Fills and shapes that a PSD stores without pixels, drawn through psd-tools: the fill inside the path, the stroke on it."""
+"""Fills and shapes that a PSD stores without pixels, drawn through psd-tools: the fill inside the path, the stroke on
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from psd_tools.composite.vector import draw_stroke, draw_vector_mask
 from pipelines.formats.limits import unreadable
 from pipelines.formats.psd_pixels import Colours
 from schemas.compositing import Rgba
-from schemas.geometry import Box, union
+from schemas.geometry import Box
 
 Plane = npt.NDArray[np.float32]
 MITRE = 1.5
@@ -42,7 +44,7 @@ def drawn_box(layer: Any) -> Box:
 def draw(layer: Any, box: Box, colours: Colours) -> Rgba:
     """The layer's own paint on ``box``, uint8 ``[height, width, 4]``."""
     with unreadable(f"fill of layer {layer.name[:80]!r}"):
-        viewport = tuple(box)
+        viewport = (box.x0, box.y0, box.x1, box.y1)
         color, shape = create_fill(layer, viewport)
         path = None
         if layer.has_vector_mask() and layer.vector_mask is not None and not layer.vector_mask.disabled:
@@ -56,7 +58,7 @@ def draw(layer: Any, box: Box, colours: Colours) -> Rgba:
         if path is not None and _stroke_width(layer) > 0:
             rgb, alpha = _stroked(layer, box, colours, rgb, alpha)
         pixels = np.concatenate([rgb, alpha[..., None] * 255], axis=2)
-        out = np.rint(pixels).clip(0, 255).astype(np.uint8)
+        out: Rgba = np.rint(pixels).clip(0, 255).astype(np.uint8)
         out[out[..., 3] == 0] = 0
         return out
 
@@ -64,15 +66,16 @@ def draw(layer: Any, box: Box, colours: Colours) -> Rgba:
 def _stroked(layer: Any, box: Box, colours: Colours, rgb: Plane, alpha: Plane) -> tuple[Plane, Plane]:
     """The vector stroke over what is there: Photoshop paints it in normal mode whatever its own mode says."""
     descriptor = layer.stroke._data
-    color, _ = create_fill_desc(layer, descriptor.get("strokeStyleContent"), tuple(box), tuple(union([box])))
+    viewport = (box.x0, box.y0, box.x1, box.y1)
+    color, _ = create_fill_desc(layer, descriptor.get("strokeStyleContent"), viewport, viewport)
     if color is None:
         return rgb, alpha
-    coverage = draw_stroke(layer, tuple(box))[..., 0].astype(np.float32)
+    coverage = draw_stroke(layer, viewport)[..., 0].astype(np.float32)
     over = (coverage * float(descriptor.get("strokeStyleOpacity", 100.0)) / 100)[..., None]
     under = alpha[..., None] * (1 - over)
     total = over + under
     mixed = np.divide(_rgb(color, colours) * over + rgb * under, total, out=np.zeros_like(rgb), where=total > 0)
-    return mixed, total[..., 0]
+    return mixed.astype(np.float32), total[..., 0].astype(np.float32)
 
 
 def _stroke_width(layer: Any) -> float:

@@ -1,13 +1,15 @@
 """Writing PSD and PSB: pixel layers and groups with masks, clipping, blend modes and a merged picture with alpha.
 
-The record is built from psd-tools' low-level structures, so nothing is composited again and no clock or random id gets in: the
-same document gives the same bytes. Text, shapes and fills become pixel layers: the format's own text needs a layout engine.
+The record is built from psd-tools' low-level structures, so nothing is composited again and no clock or random id
+gets in: the same document gives the same bytes. Text, shapes and fills become pixel layers: the format's own text
+needs a layout engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +49,7 @@ def write(document: Document, path: Path) -> None:
     """Write ``document`` as PSD, or as PSB where the suffix says so. Opacity is stored in 1/255.
 
     Raises:
-        UsageError: something of the document cannot be said in a PSD (effects, an unknown blend mode, no preview, its size).
+        UsageError: what a PSD cannot say: effects, an unknown blend mode, no preview, too large a side.
     """
     preview = document.preview
     if preview is None or preview.shape != (document.height, document.width, 4):
@@ -56,10 +58,12 @@ def write(document: Document, path: Path) -> None:
     if version == 1 and max(document.width, document.height) > PSD_MAX_SIDE:
         raise UsageError(f"a PSD has at most {PSD_MAX_SIDE} px a side: write a .psb")
     entries = list(_entries(document.nodes, version))
+    records: Any = [record for record, _ in entries]
+    channels: Any = [stored for _, stored in entries]
     info = LayerInfo(
         layer_count=-len(entries),  # negative: the merged picture's fourth channel is its alpha
-        layer_records=LayerRecords([record for record, _ in entries]),
-        channel_image_data=ChannelImageData([channels for _, channels in entries]),
+        layer_records=LayerRecords(records),
+        channel_image_data=ChannelImageData(channels),
     )
     header = FileHeader(
         version=version,
@@ -85,8 +89,9 @@ def write(document: Document, path: Path) -> None:
 
 def _resources() -> ImageResources:
     """The one resource a reader needs: that the merged picture is real."""
-    version = VersionInfo(version=1, has_composite=True, writer="Acetate", reader="Acetate", file_version=1)
-    return ImageResources([(Resource.VERSION_INFO, ImageResource(key=Resource.VERSION_INFO, data=version))])
+    version: Any = VersionInfo(version=1, has_composite=True, writer="Acetate", reader="Acetate", file_version=1)
+    resources: Any = [(Resource.VERSION_INFO, ImageResource(key=Resource.VERSION_INFO, data=version))]
+    return ImageResources(resources)
 
 
 def _matted(pixels: Rgba) -> tuple[Plane, ...]:
@@ -121,8 +126,7 @@ def _leaf(leaf: Leaf, version: int) -> _Entry:
     if pixels.shape != (box.height, box.width, 4):
         raise UsageError(f"layer {leaf.name!r}: pixels {pixels.shape[1]} x {pixels.shape[0]} px, box {list(box)}")
     planes = (pixels[..., 3], pixels[..., 0], pixels[..., 1], pixels[..., 2])
-    channels = ChannelDataList([_channel(plane, version) for plane in planes])
-    return _finish(record, channels, leaf.mask, version)
+    return _finish(record, [_channel(plane, version) for plane in planes], leaf.mask, version)
 
 
 def _group(group: Group, version: int) -> _Entry:
@@ -139,8 +143,8 @@ def _divider() -> _Entry:
     return _finish(record, _empty(), None, 1)
 
 
-def _empty() -> ChannelDataList:
-    return ChannelDataList([ChannelData(Compression.RAW, b"") for _ in _CHANNELS])
+def _empty() -> list[ChannelData]:
+    return [ChannelData(Compression.RAW, b"") for _ in _CHANNELS]
 
 
 def _record(node: Node) -> LayerRecord:
@@ -158,7 +162,7 @@ def _record(node: Node) -> LayerRecord:
     return record
 
 
-def _finish(record: LayerRecord, channels: ChannelDataList, mask: Mask | None, version: int) -> _Entry:
+def _finish(record: LayerRecord, channels: list[ChannelData], mask: Mask | None, version: int) -> _Entry:
     """Add the user mask's channel, and the channels' ids and lengths."""
     ids = list(_CHANNELS)
     if mask is not None:
@@ -171,7 +175,8 @@ def _finish(record: LayerRecord, channels: ChannelDataList, mask: Mask | None, v
     record.channel_info = [
         ChannelInfo(id=key, length=len(channel.data) + 2) for key, channel in zip(ids, channels, strict=True)
     ]
-    return record, channels
+    stored: Any = channels
+    return record, ChannelDataList(stored)
 
 
 def _channel(plane: Plane, version: int) -> ChannelData:

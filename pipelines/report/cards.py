@@ -27,7 +27,8 @@ def card(pictures: Pictures, entry: Entry, image_side: int) -> dict[str, Any]:
             "title": title(design.provenance.uri),
             "caption": next((caption.text for _, caption in sorted(design.captions.short.items())), ""),
             "link": is_link(design.provenance.uri),
-            "size": f"{design.visible.width} × {design.visible.height}",
+            "width": design.visible.width,
+            "height": design.visible.height,
             "layer_count": len(design.layers),
             "overflow": max(layer.overflow.share for layer in design.layers),
             "baked": sum(not layer.reusable for layer in design.layers),
@@ -41,7 +42,7 @@ def card(pictures: Pictures, entry: Entry, image_side: int) -> dict[str, Any]:
 def title(uri: str) -> str:
     """The last part of a uri, readable."""
     path = urlsplit(uri).path if "://" in uri else uri
-    return clip(unquote(path.rstrip("/").rsplit("/", 1)[-1]) or uri)
+    return (unquote(path.rstrip("/").rsplit("/", 1)[-1]) or uri)[:MAX_TEXT]
 
 
 def is_link(uri: str) -> bool:
@@ -61,13 +62,14 @@ def clip(value: Any) -> Any:
 
 
 def _pictures(pictures: Pictures, entry: Entry, design: Design, side: int) -> dict[str, Any]:
-    """Layers and restyles at the scale of the canvas; the visible box as a thumbnail, as composed and as the document had it."""
+    """Layers and restyles at the scale of the canvas; the visible box as composed, twice, and as the document had it."""
     canvas = (design.canvas.width, design.canvas.height)
     scaling = Scaling(factor=side / max(canvas))
     composites = [pictures.put(entry, "composite", Scaling(side=s), canvas, design.visible) for s in (THUMB_SIDE, side)]
     return {
         "layers": [
-            pictures.put(entry, layer_stem(layer.index), scaling, _size(layer.box)) for layer in design.layers[:MAX_ITEMS]
+            pictures.put(entry, layer_stem(layer.index), scaling, _size(layer.box))
+            for layer in design.layers[:MAX_ITEMS]
         ],
         "restyles": [
             pictures.put(entry, restyle_stem(pair.layer), scaling, _size(design.layers[pair.layer].box))

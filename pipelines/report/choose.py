@@ -15,7 +15,7 @@ FAILING_SHARE = 4
 
 @dataclass
 class Chooser:
-    """Gathers candidates in one pass, at most ``limit`` a (split, format), lowest id first: ids are hashes of the source."""
+    """Gathers candidates in one pass, at most ``limit`` a (split, format), lowest id first: an id is a hash."""
 
     limit: int
     wanted: Collection[str] = ()

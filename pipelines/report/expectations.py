@@ -18,6 +18,7 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str
+    description: str = ""
     passed: bool
     critical: bool = False
     checked: int = 0
@@ -40,6 +41,11 @@ def results(store: Store, generation: int) -> tuple[str | None, list[Result]]:
     except (ValueError, ValidationError) as error:
         raise RecordError(f"{names[-1]}: {str(error).splitlines()[0]}") from None
     return names[-1], sorted(found, key=lambda r: (r.passed, not r.critical, r.name))
+
+
+def failures(found: Sequence[Result]) -> dict[str, frozenset[str]]:
+    """The designs each failed expectation names, by its name."""
+    return {result.name: frozenset(result.failed_ids) for result in found if not result.passed}
 
 
 def view(found: Sequence[Result], shown: Collection[str], limit: int) -> list[dict[str, Any]]:

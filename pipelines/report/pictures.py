@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from pipelines.report.tables import Entry
 from pipelines.storage import Store
 from schemas import images
 from schemas.compositing import Rgba
@@ -17,8 +18,6 @@ from schemas.errors import SampleError
 from schemas.geometry import Box
 from schemas.images import WEBP_MAX_SIDE, Codec
 from schemas.index import Member
-
-from pipelines.report.tables import Entry
 
 ASSETS = "report/assets"
 _VERSION = 1  # of what ``_encode`` makes: pictures with another version get other names
@@ -39,7 +38,7 @@ class Scaling:
 
 @dataclass
 class Pictures:
-    """Writes pictures into the store, each once. ``present``: names that are there already; ``used``: names asked for."""
+    """Writes pictures into the store, each once. ``present``: names that are there; ``used``: names asked for."""
 
     store: Store
     present: Collection[str]

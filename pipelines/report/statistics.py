@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 INDEX_COLUMNS = (
-    "key", "split", "layers", "kinds", "lowerings", "reusable", "overflow_share", "text_languages", "licence", "licensor",
-    "expires", "format", "recompose_mae", "restyles",
+    "key", "split", "layers", "kinds", "lowerings", "reusable", "overflow_share", "text_languages", "licence",
+    "licensor", "expires", "format", "recompose_mae", "restyles",
 )  # fmt: skip
 MAE_BIN = 0.1  # 1/255
 
@@ -43,17 +43,13 @@ class Statistics:
         self.layer_counts.update(columns["layers"])
         self.formats.update(columns["format"])
         self.mae.update(int(error / MAE_BIN) for error in columns["recompose_mae"])
-        for kinds, lowerings, reusable in zip(
-            columns["kinds"], columns["lowerings"], columns["reusable"], strict=True
-        ):
+        for kinds, lowerings, reusable in zip(columns["kinds"], columns["lowerings"], columns["reusable"], strict=True):
             self.kinds.update(kinds)
             self.lowerings.update(lowerings)
             self.reusable += sum(reusable)
         for languages in columns["text_languages"]:
             self.languages.update(languages)
-        for licence, licensor, expires in zip(
-            columns["licence"], columns["licensor"], columns["expires"], strict=True
-        ):
+        for licence, licensor, expires in zip(columns["licence"], columns["licensor"], columns["expires"], strict=True):
             self.licensors[licence, licensor] += 1
             if expires:
                 self.expiries[licence, licensor] = min(expires, self.expiries.get((licence, licensor), expires))

@@ -28,7 +28,9 @@ class Entry(Record):
     members: tuple[Member, ...]
 
 
-def row_groups(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[Place, dict[str, list[Any]]]]:
+def row_groups(
+    store: Store, paths: Sequence[str], columns: Sequence[str]
+) -> Iterator[tuple[Place, dict[str, list[Any]]]]:
     """The named columns of every row group, as lists, in the order of ``paths``."""
     for path in paths:
         with store.open(path) as stream:

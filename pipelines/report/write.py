@@ -15,7 +15,7 @@ from pipelines.report.config import ReportConfig
 from pipelines.report.ledger import outcomes
 from pipelines.report.pictures import ASSETS, Pictures
 from pipelines.report.statistics import INDEX_COLUMNS, Statistics
-from pipelines.report.tables import entries, row_groups
+from pipelines.report.tables import Place, entries, row_groups
 from pipelines.storage import Store
 from schemas.dataset import Dataset
 from schemas.design import canonical_json
@@ -34,33 +34,45 @@ def write_report(store: Store, dataset: Dataset, config: ReportConfig) -> str:
         RecordError: the expectation results cannot be read.
     """
     checks_name, checks = expectations.results(store, dataset.generation)
-    failing = {key for result in checks for key in result.failed_ids if not result.passed}
-    statistics, chooser = Statistics(), Chooser(config.gallery, failing)
-    for place, columns in row_groups(store, dataset.index, INDEX_COLUMNS):
-        statistics.add(columns)
-        chooser.add(place, columns)
-    places = chooser.chosen()
-    found = entries(store, places)
+    failing = expectations.failures(checks)
+    statistics, places = _survey(store, dataset, Chooser(config.gallery, frozenset().union(*failing.values())))
     pictures = Pictures(store, frozenset(store.names(ASSETS)))
-    cards = [card(pictures, found[key], config.image_side) for key in places]
-    for shown in cards:
-        shown["failing"] = sorted({r.name for r in checks if not r.passed and shown["id"] in r.failed_ids})
-    ledger = outcomes(store, dataset.ledger, config.ledger_rows)
-    scripts = {name: _static(pictures, name) for name in ("report.css", "report.js")}
+    cards = _cards(pictures, places, failing, config.image_side)
     html = page.render(
         name=_name(store),
         dataset=dataset,
         statistics=statistics,
-        ledger=ledger,
+        ledger=outcomes(store, dataset.ledger, config.ledger_rows),
         checks=expectations.view(checks, set(places), config.failing_ids),
         checks_name=checks_name,
         cards=cards,
-        assets=scripts,
+        assets={name: _static(pictures, name) for name in ("report.css", "report.js")},
     )
-    summary = _summary(store, dataset, statistics, checks, len(cards))
-    store.write(SUMMARY_JSON, canonical_json({**summary, "assets": sorted(set(pictures.used))}) + b"\n")
+    summary = _summary(store, dataset, statistics, checks)
+    assets = sorted(set(pictures.used))
+    store.write(SUMMARY_JSON, canonical_json({**summary, "gallery": list(places), "assets": assets}) + b"\n")
     store.write(REPORT_HTML, html.encode("utf-8", "replace"))
     return REPORT_HTML
+
+
+def _survey(store: Store, dataset: Dataset, chooser: Chooser) -> tuple[Statistics, dict[str, Place]]:
+    """Count the index and choose the gallery in one pass."""
+    statistics = Statistics()
+    for place, columns in row_groups(store, dataset.index, INDEX_COLUMNS):
+        statistics.add(columns)
+        chooser.add(place, columns)
+    return statistics, chooser.chosen()
+
+
+def _cards(
+    pictures: Pictures, places: dict[str, Place], failing: Mapping[str, frozenset[str]], image_side: int
+) -> list[dict[str, Any]]:
+    found = entries(pictures.store, places)
+    cards = []
+    for key in places:
+        failed = sorted(name for name, ids in failing.items() if key in ids)
+        cards.append({**card(pictures, found[key], image_side), "failing": failed})
+    return cards
 
 
 def stale_assets(store: Store) -> list[str]:
@@ -88,7 +100,7 @@ def _static(pictures: Pictures, name: str) -> str:
 
 
 def _summary(
-    store: Store, dataset: Dataset, statistics: Statistics, checks: list[expectations.Result], gallery: int
+    store: Store, dataset: Dataset, statistics: Statistics, checks: list[expectations.Result]
 ) -> Mapping[str, Any]:
     return {
         "name": _name(store),
@@ -106,5 +118,4 @@ def _summary(
             "failed": sorted(result.name for result in checks if not result.passed),
             "critical_failed": sorted(result.name for result in checks if not result.passed and result.critical),
         },
-        "gallery": gallery,
     }

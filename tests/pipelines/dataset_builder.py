@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipelines.croissant import CROISSANT_JSON, croissant
+from pipelines.plan import PLAN_SCHEMA
 from pipelines.storage import Store
 from schemas import images
 from schemas.compositing import Placed, Rgba, composite, on_solid
@@ -42,12 +44,9 @@ from schemas.design import (
 )
 from schemas.geometry import Box
 from schemas.index import INDEX_SCHEMA, Location, index_row
-from schemas.ledger import LEDGER_SCHEMA, Code, LedgerRow
+from schemas.ledger import LEDGER_SCHEMA, Code, LedgerRow, State
 from schemas.licence import SYNTHETIC
 from schemas.sample import Sample, layer_stem, restyle_stem, write_shard
-
-PLAN_SCHEMA = pa.schema([("row", pa.int64()), ("uri", pa.string()), ("unit", pa.int64()), ("split", pa.string())])
-
 
 @dataclass
 class Entry:
@@ -125,7 +124,21 @@ def draft(entries: Sequence[Entry]) -> Draft:
     for row, entry in enumerate(entries):
         design = entry.sample.design if entry.sample else None
         uri = design.provenance.uri if design else entry.uri or f"designs/lost-{row}.psd"
-        out.plan_rows.append({"row": row, "uri": uri, "unit": entry.unit, "split": entry.split})
+        out.plan_rows.append(
+            {
+                "row": row,
+                "unit": entry.unit,
+                "split": entry.split,
+                "uri": uri,
+                "licence": design.licence.id if design else "GPL-3.0-only",
+                "licensor": design.licence.licensor if design else "Somebody",
+                "family": design.provenance.family if design else uri,
+                "tags": [],
+                "code": str(entry.code if entry.code.state is State.FILTERED else Code.OK),
+                "message": "",
+                "retries": 0,
+            }
+        )
         out.ledger_rows.append(
             LedgerRow(
                 row=row,
@@ -193,6 +206,7 @@ def publish(root: Path, content: Draft | Sequence[Entry], **changes: Any) -> Sto
         index=(index,),
         ledger=(ledger,),
     ).model_copy(update=changes)
+    store.write(CROISSANT_JSON, croissant(store, dataset))
     store.write(DATASET_JSON, dataset.to_json())
     return store
 

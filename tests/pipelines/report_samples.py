@@ -37,7 +37,7 @@ _WORDS = ("Summer Fair", "Night Market", "Quiet Forms", "Open Studio", "River Wa
 
 
 def poster(seed: int, **fields: Any) -> Sample:
-    """A poster of 6 to 13 layers: a graded background, glows, cards and ribbons that overflow, a headline and small print."""
+    """A poster of 6 to 11 layers: a graded background, glows, cards and ribbons that overflow, two lines of text."""
     rng = np.random.default_rng(seed)
     width, height = ((600, 800), (800, 450), (640, 640), (390, 780))[seed % 4]
     margin = 60 if seed % 3 else 0
@@ -66,7 +66,9 @@ def poster(seed: int, **fields: Any) -> Sample:
             Grouping(seed=2, parts=(*((i,) for i in range(count - 3)), tuple(range(count - 3, count)))),
         ),
         "restyles": (RestylePair(layer=2, method="palette", donor="0" * 32, donor_layer=1, scores={"shift": 0.412}),),
-        "recomposition": Recomposition(reference="preview", mae=float(rng.uniform(0, 0.6)), p99=float(rng.uniform(0, 5))),
+        "recomposition": Recomposition(
+            reference="preview", mae=float(rng.uniform(0, 0.6)), p99=float(rng.uniform(0, 5))
+        ),
     }
     sample = make_sample(specs, visible=visible, canvas=canvas, codec=images.Codec.WEBP, **{**defaults, **fields})
     restyled = specs[2].pixels.copy()
@@ -79,7 +81,9 @@ def report_dataset(root: Path, designs: Sequence[Sample], failures: int = 3, **c
     splits = ("train", "train", "train", "val", "test")
     entries = [Entry(sample, split=splits[i % 5], unit=i % 2) for i, sample in enumerate(designs)]
     for number in range(failures):
-        entries.append(Entry(None, Code.UNREADABLE, uri=f"s3://inbox/broken-{number:05d}.psd", message="not a PSD: bad signature"))
+        entries.append(
+            Entry(None, Code.UNREADABLE, uri=f"s3://inbox/broken-{number:05d}.psd", message="not a PSD: bad signature")
+        )
         entries.append(Entry(None, Code.LICENCE_NOT_ALLOWED, message="the policy does not allow GPL-3.0-only"))
     entries.append(Entry(None, Code.TIMEOUT, uri="javascript:alert(1)//x.psd", message=HOSTILE))
     entries.append(Entry(None, Code.RECOMPOSE_MISMATCH, message="mean error 4.21 over 1.0: layer 'Glow' draws a bevel"))
@@ -87,7 +91,8 @@ def report_dataset(root: Path, designs: Sequence[Sample], failures: int = 3, **c
     dataset = Dataset.from_json(store.read(DATASET_JSON))
     ids = [sample.design.design_id for sample in designs]
     results = [
-        {"name": "ids are unique", "passed": True, "critical": True, "checked": len(ids), "failed_ids": [], "detail": ""},
+        {"name": "ids are unique", "passed": True, "critical": True, "checked": len(ids), "failed_ids": [],
+         "detail": ""},
         {"name": "recomposition error is low", "passed": False, "critical": False, "checked": len(ids),
          "failed_ids": [ids[0], "f" * 32], "detail": "recompose_mae at most 0.5"},
     ]  # fmt: skip
@@ -146,7 +151,9 @@ def _shape(rng: np.random.Generator, number: int, hue: float, room: tuple[int, i
 def _line(words: str, size: int, at: tuple[int, int], colour: str, *, bold: bool = False) -> LayerSpec:
     font = ImageFont.load_default(size)
     left, top, right, bottom = (int(n) for n in font.getbbox(words, stroke_width=1 if bold else 0))
-    image = Image.new("RGBA", (right - left + 4, bottom - top + 4), (*Image.new("RGB", (1, 1), colour).getpixel((0, 0)), 0))
+    image = Image.new(
+        "RGBA", (right - left + 4, bottom - top + 4), (*Image.new("RGB", (1, 1), colour).getpixel((0, 0)), 0)
+    )
     ImageDraw.Draw(image).text((2 - left, 2 - top), words, fill=colour, font=font, stroke_width=1 if bold else 0)
     run = TextRun(text=words, font="Aileron-Regular", size=float(size), colour=colour, weight=700 if bold else 400)
     text = Text(runs=(run,), alignment="left", language="en")

@@ -170,6 +170,12 @@ def test_what_is_clipped_to_a_hidden_layer_is_hidden():
     assert len(lower(document(*nodes), ANY).layers) == 1
 
 
+def test_an_empty_clipped_layer_leaves_a_group_pass_through():
+    inner = leaf((200, 100, 50), blend_mode="difference")
+    nodes = (leaf((90, 180, 200)), Group("g", children=(inner,)), Leaf("empty", clipped=True))
+    assert shown(lower(document(*nodes), ANY))[0, 0].tolist() == [110, 80, 150, 255]
+
+
 def test_gray_multiply_is_black_with_alpha_and_reusable():
     shadow = leaf((64, 64, 64, 128), (2, 2, 30, 10), blend_mode="multiply", name="shadow")
     doc = document(leaf((200, 100, 50)), shadow)

@@ -199,11 +199,19 @@ function apply(state) {
   });
 }
 
+/** Scale the canvas to the room there is; the exploded view is turned, so its outline is that of the turned stack. */
 function fit() {
   if (!parts.canvas) return;
   const room = $("d-fit").getBoundingClientRect();
   const { width, height } = parts.card.record.canvas;
-  const factor = Math.min((room.width - 32) / width, (room.height - 32) / height) * (dialog.dataset.view === "exploded" ? 0.62 : 1);
+  let factor = Math.min((room.width - 32) / width, (room.height - 32) / height);
+  if (dialog.dataset.view === "exploded") {
+    const steps = Math.max(1, parts.layers.length - 1);
+    const gap = Math.min(44, (0.5 * room.height) / steps);
+    const rise = steps * gap * Number($("d-spread").value) / 50 * 0.81;
+    dialog.style.setProperty("--gap", `${gap}px`);
+    factor = Math.min((room.width - 60) / (0.83 * width + 0.56 * height), Math.max(0.3 * room.height, room.height - 60 - rise) / (0.59 * (0.56 * width + 0.83 * height)));
+  }
   parts.canvas.style.width = `${Math.max(1, width * factor)}px`;
   parts.canvas.style.height = `${Math.max(1, height * factor)}px`;
   parts.canvas.classList.toggle("pixelated", factor >= 3);
@@ -398,7 +406,7 @@ $("d-close").addEventListener("click", close);
 $("d-views").addEventListener("click", (event) => event.target.dataset.view && change({ view: event.target.dataset.view }));
 $("d-dim").addEventListener("change", (event) => dialog.classList.toggle("undimmed", !event.target.checked));
 $("d-boxes").addEventListener("change", (event) => dialog.classList.toggle("boxes", event.target.checked));
-$("d-spread").addEventListener("input", (event) => dialog.style.setProperty("--spread", event.target.value / 50));
+$("d-spread").addEventListener("input", (event) => { dialog.style.setProperty("--spread", event.target.value / 50); fit(); });
 dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(); });
 document.addEventListener("keydown", (event) => {
   if (!dialog.open || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input[type=range], input[type=search]")) return;

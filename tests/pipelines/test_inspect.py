@@ -1,0 +1,109 @@
+"""``acetate inspect``: what it prints and writes for files made here, good and bad."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from pipelines import formats
+from pipelines.errors import Rejected
+from pipelines.flatten import FlattenConfig
+from pipelines.formats.tree import Document, Group, Leaf
+from pipelines.inspect import inspect
+from schemas.geometry import Box
+from schemas.ledger import Code
+
+
+def leaf(name, colour, box, **fields):
+    where = Box(*box)
+    pixels = np.empty((where.height, where.width, 4), np.uint8)
+    pixels[:] = colour
+    return Leaf(name, box=where, pixels=lambda: pixels, **fields)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Writes a design as a layer folder and gives its path."""
+
+    def make(*extra, preview=None):
+        badge = leaf("[red]badge[/]", (250, 0, 0, 255), (80, 10, 120, 40), opacity=0.5)
+        nodes = (leaf("paper", (240, 240, 240, 255), (0, 0, 100, 80)), Group("front", children=(badge,)), *extra)
+        path = tmp_path / "design"
+        formats.write(Document(100, 80, nodes, preview=preview), path)
+        return path
+
+    return make
+
+
+def run(path, out=None, config=None):
+    text = io.StringIO()
+    error = None
+    try:
+        inspect(str(path), out, Console(file=text, width=200), config)
+    except Rejected as rejected:
+        error = rejected
+    return text.getvalue(), error
+
+
+def test_tree_stack_and_error_are_printed(made):
+    printed, error = run(made())
+    assert error is None
+    for part in ("100 x 80 px", "front  group", "[red]badge[/]  image, [80, 10, 120, 40], opacity 50%"):
+        assert part in printed
+    assert "canvas 120 x 80, visible [0, 0, 100, 80]" in printed
+    assert "0 0 20 0 px, 50%" in printed
+    assert "mean error 0.0" in printed
+
+
+def test_layers_pictures_and_layout_are_written(made, tmp_path):
+    out = tmp_path / "out"
+    run(made(), out)
+    names = {"composite.png", "difference.png", "layer_00.png", "layer_01.png", "layout.json", "preview.png"}
+    assert {path.name for path in out.iterdir()} == names
+    layout = json.loads((out / "layout.json").read_text())
+    assert layout["canvas"] == {"width": 120, "height": 80}
+    assert [layer["box"] for layer in layout["layers"]] == [[0, 0, 100, 80], [80, 10, 120, 40]]
+    assert layout["layers"][1]["overflow"]["right"] == 20
+    with Image.open(out / "layer_01.png") as image:
+        assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGBA", (40, 30), (250, 0, 0, 128))
+    with Image.open(out / "difference.png") as image:
+        assert image.size == (300, 80)
+        assert np.array(image)[:, 200:, :3].max() <= 8
+
+
+def test_a_mismatch_is_shown_and_then_refused(made, tmp_path):
+    out = tmp_path / "out"
+    preview = np.full((80, 100, 4), 255, np.uint8)
+    preview[:, :50, :3] = 0
+    printed, error = run(made(leaf("dust", (9, 9, 9, 9), (0, 0, 5, 5), undrawn=("bevel",)), preview=preview), out)
+    assert error is not None
+    assert error.code is Code.RECOMPOSE_MISMATCH
+    assert "bevel" in error.message
+    assert "not drawn: bevel" in printed
+    with Image.open(out / "difference.png") as image:
+        assert image.getpixel((210, 70)) == (255, 255, 255, 255)
+        assert image.getpixel((290, 70))[0] == (255 - 240) * 8
+
+
+def test_a_design_that_is_too_small_is_shown_all_the_same(made):
+    printed, error = run(made(), config=FlattenConfig(min_side=500))
+    assert error is not None
+    assert error.code is Code.TOO_SMALL
+    assert "recomposition" in printed
+
+
+def test_what_is_no_design_is_refused(tmp_path):
+    path = tmp_path / "broken.psd"
+    path.write_bytes(b"8BPS nonsense")
+    printed, error = run(path)
+    assert error is not None
+    assert error.code is Code.UNREADABLE
+    assert printed == ""
+    missing = run(tmp_path / "missing.psd")[1]
+    assert missing is not None
+    assert missing.code is Code.NOT_FOUND
