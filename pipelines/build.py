@@ -12,23 +12,21 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipelines.artefacts import WORK, Deduplicated, Extracted, artefact_name, commit, load
 from pipelines.config import BuildConfig
 from pipelines.croissant import croissant
 from pipelines.dedup import Signature, decide
 from pipelines.errors import PublishError, StoreError, UsageError
 from pipelines.execute import Executor, executor
+from pipelines.flatten import FlattenConfig
 from pipelines.manifest import read_inputs
 from pipelines.plan import Plan, digest, load_plan, make_plan, retry, save_plan, unit_key
 from pipelines.progress import Reporter
-from pipelines.publish import assemble, claim, load_dataset, swap
+from pipelines.publish import assemble, batches, claim, load_dataset, swap
 from pipelines.report import write_report
 from pipelines.stages import STAGES, Context, Job
 from pipelines.storage import Store
-from pipelines.validation.expectations import check_index
+from pipelines.validation.expectations import ExpectationsConfig, check_index
 from schemas.dataset import Dataset
 from schemas.design import canonical_json
 from schemas.errors import RecordError
@@ -175,7 +173,7 @@ def _plan(config: BuildConfig, store: Store, base: Dataset | None, again: Retry 
         splits=config.run.splits,
         policy=config.licence,
         old=old,
-        today=datetime.datetime.now(datetime.UTC).date(),
+        today=_today(),
     )
     if again is not None and base is not None and old is not None and base.plan == old.name:
         plan = retry(plan, _failed_rows(store, base, again.code))
@@ -185,36 +183,37 @@ def _plan(config: BuildConfig, store: Store, base: Dataset | None, again: Retry 
 
 
 def _failed_rows(store: Store, dataset: Dataset, code: Code | None) -> set[int]:
-    failed = set()
-    for name in dataset.ledger:
-        with store.open(name) as source:
-            table = pq.read_table(source, columns=["row", "state", "code"])
-        for row in table.to_pylist():
-            if row["state"] == State.FAILED and code in (None, row["code"]):
-                failed.add(row["row"])
-    return failed
+    return {
+        row["row"]
+        for batch in batches(store, dataset.ledger, ["row", "state", "code"])
+        for row in batch.to_pylist()
+        if row["state"] == State.FAILED and code in (None, row["code"])
+    }
 
 
 def _winners(store: Store, base: Dataset | None) -> set[str]:
     """The designs of the published generation: they win over any duplicate that comes later."""
-    keys: set[str] = set()
-    for name in base.index if base else ():
-        with store.open(name) as source:
-            keys.update(pq.read_table(source, columns=["key"])["key"].to_pylist())
-    return keys
+    return {key for batch in batches(store, base.index if base else (), ["key"]) for key in batch["key"].to_pylist()}
 
 
 def _validate(config: BuildConfig, store: Store, dataset: Dataset, reporter: Reporter) -> None:
-    """Check the expectations over the index and keep the results.
+    """Check the expectations over the index and keep the results. Limits that are not given are those of the extraction.
 
     Raises:
         PublishError: a critical expectation failed; the previous generation stays published.
     """
-    parts = []
-    for name in dataset.index:
-        with store.open(name) as source:
-            parts.append(pq.read_table(source))
-    results = check_index(pa.concat_tables(parts), config.expectations)
+    given = config.expectations.model_fields_set
+    follow = {
+        name: getattr(config.extract, name)
+        for name in FlattenConfig.model_fields
+        if name in ExpectationsConfig.model_fields and name not in given
+    }
+    results = check_index(
+        batches(store, dataset.index),
+        config.expectations.model_copy(update=follow),
+        policy=config.licence,
+        today=_today(),
+    )
     data = canonical_json([result.model_dump(mode="json") for result in results])
     sha8 = hashlib.sha256(data).hexdigest()[:8]
     store.write(f"manifest/expectations-{dataset.generation:06d}-{sha8}.json", data)
@@ -227,6 +226,10 @@ def _validate(config: BuildConfig, store: Store, dataset: Dataset, reporter: Rep
             f"not published: {first.name} fails for {len(first.failed_ids)} designs ({first.detail}); "
             f"see manifest/expectations-{dataset.generation:06d}-{sha8}.json"
         )
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 def _rest(config: BuildConfig) -> Mapping[str, object]:

@@ -1,7 +1,8 @@
-"""``croissant.json``: the facts of ``dataset.json`` as MLCommons Croissant 1.1 JSON-LD (https://docs.mlcommons.org/croissant).
+"""``croissant.json``: the facts of ``dataset.json`` as JSON-LD, MLCommons Croissant 1.1 (docs.mlcommons.org/croissant).
 
-The tables are files with their hashes; the shards are one file set by their pattern, and the record set ``shards`` names
-each with its size and hash, so that the description stays small for any number of them. Same dataset, same bytes.
+The tables are files with their hashes; the shards are one file set by their pattern, and the record set
+``shards-table`` names each with its size and hash, so that the description stays small for any number of them. Same
+dataset, same bytes.
 """
 
 from __future__ import annotations
@@ -101,10 +102,17 @@ def croissant(store: Store, dataset: Dataset) -> bytes:
     Raises:
         FileNotFoundError: a table that ``dataset`` names is not there.
     """
-    tables = [("shard", dataset.shards), ("index", dataset.index), ("ledger", dataset.ledger), ("plan", (dataset.plan,))]
+    tables = [
+        ("shard", dataset.shards),
+        ("index", dataset.index),
+        ("ledger", dataset.ledger),
+        ("plan", (dataset.plan,)),
+    ]
     files = [_file(store, name, kind) for kind, names in tables for name in names]
     sets = [
-        _file_set("shards", "application/x-tar", [f"shards/{split}-*.tar" for split in sorted(dataset.splits)]),
+        _file_set(
+            "shards", "application/x-tar", [f"shards/{split}-*.tar" for split in sorted(dataset.splits) or ("",)]
+        ),
         *(_file_set(f"{kind}-parts", _PARQUET, names) for kind, names in tables[:3]),
     ]
     records = [
@@ -134,7 +142,7 @@ def _summary(dataset: Dataset) -> str:
     licences = ", ".join(f"{name} {number}" for name, number in sorted(dataset.licences.items())) or "none"
     return (
         f"Layered designs as a WebDataset of RGBA layers. {counts.inputs} inputs: {counts.ok} published, "
-        f"{counts.filtered} filtered, {counts.failed} failed. Samples by split: {splits}. Samples by licence: {licences}."
+        f"{counts.filtered} filtered, {counts.failed} failed. Samples by split: {splits}. By licence: {licences}."
     )
 
 

@@ -124,24 +124,21 @@ def _near(table: _Table, original: npt.NDArray[np.intp], config: DedupConfig) ->
     out: dict[int, str] = {}
     hashed = unique[~table.flat[unique]]
     index = BandIndex(table.hashes[hashed], config.max_distance)
-    alive = np.ones(len(hashed), bool)
-    for i in index.crowded().tolist():
-        position = int(hashed[i])
-        if table.settled[position]:
-            continue
-        for apart, j in index.earlier(i, alive):
-            if table.alike(position, int(hashed[j]), config):
-                alive[i] = False
-                out[position] = f"{apart} of {HASH_BITS} bits from {table.name(int(hashed[j]))}"
-                break
+    for i, position in enumerate(hashed.tolist()):
+        near = [] if table.settled[position] else index.near(i)
+        twins = ((apart, int(hashed[j])) for apart, j in near if table.alike(position, int(hashed[j]), config))
+        if (twin := next(twins, None)) is None:
+            index.add(i)
+        else:
+            out[position] = f"{twin[0]} of {HASH_BITS} bits from {table.name(twin[1])}"
     seen: dict[bytes, list[int]] = {}
     for position in unique[table.flat[unique]].tolist():
         same = seen.setdefault(table.pixels[position].tobytes(), [])
-        twin = next((other for other in same if table.alike(position, other, config)), None)
-        if twin is None or table.settled[position]:
+        first = next((other for other in same if table.alike(position, other, config)), None)
+        if first is None or table.settled[position]:
             same.append(position)
         else:
-            out[position] = f"the same pixels as {table.name(twin)}"
+            out[position] = f"the same pixels as {table.name(first)}"
     return out
 
 
@@ -235,7 +232,7 @@ def _layers(design: Design) -> str:
     out = bytearray()
     for layer in design.layers[1:]:
         box = layer.box.intersect(visible).within(visible)
-        out += bytes(round(255 * x / visible.width) for x in (box.x0, box.x1))
-        out += bytes(round(255 * y / visible.height) for y in (box.y0, box.y1))
+        out += bytes(min(255, round(255 * x / visible.width)) for x in (box.x0, box.x1))
+        out += bytes(min(255, round(255 * y / visible.height)) for y in (box.y0, box.y1))
         out.append(round(255 * layer.coverage))
     return out.hex()

@@ -9,7 +9,10 @@ PipelineError
 
 from __future__ import annotations
 
-from schemas.ledger import Code
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schemas.ledger import Code  # the command line prints its help without the tables that come with it
 
 
 class PipelineError(Exception):

@@ -16,6 +16,7 @@ from pipelines.errors import StoreError
 from pipelines.stages import Context, Job, Report, decode_job, encode_job, perform
 
 _OBJECT_STORE_BYTES = 100 * 2**20
+_CHATTY = ("ray.data", "ray._private.authentication.authentication_token_setup")
 _REPORT = pa.schema([("report", pa.string())])
 
 
@@ -67,7 +68,7 @@ class OnRay:
             batch_format="pyarrow",
             num_cpus=1,
             concurrency=self._workers,
-            max_retries=2,
+            ray_remote_args_fn=lambda: {"max_retries": 2},
         )
         try:
             for row in done.iter_rows():
@@ -91,6 +92,8 @@ class OnRay:
         import ray
         import ray.data
 
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.ERROR)
         if not ray.is_initialized():
             local = not os.environ.get("RAY_ADDRESS")
             extra: dict[str, Any] = {}
@@ -102,7 +105,6 @@ class OnRay:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _performer(context: Context) -> Callable[[pa.Table], pa.Table]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import pyarrow.parquet as pq
-
 from pipelines.artefacts import WORK
 from pipelines.errors import UsageError
-from pipelines.publish import load_dataset
+from pipelines.publish import batches, load_dataset
 from pipelines.storage import TEMPORARY, Store
 from schemas.dataset import Dataset
 
@@ -38,6 +36,5 @@ def _named(store: Store, dataset: Dataset) -> Iterable[str]:
     yield from (*dataset.shards, *dataset.index, *dataset.ledger)
     prefixes = tuple(f"manifest/{kind}-{dataset.generation:06d}" for kind in ("expectations", "claim"))
     yield from (name for name in store.names("manifest") if name.startswith(prefixes))
-    for name in dataset.shards:
-        with store.open(name) as source:
-            yield from pq.read_table(source, columns=["path"])["path"].to_pylist()
+    for batch in batches(store, dataset.shards, ["path"]):
+        yield from batch["path"].to_pylist()

@@ -106,16 +106,23 @@ def prove(placed: Sequence[Placed], grouping: Grouping, reference: Rgba) -> Proo
             tile = Box(left, top, min(left + TILE, width), min(top + TILE, height))
             if all(tile.intersect(box).empty for box in changed):
                 continue
-            difference = np.abs(_premultiplied(composite(merged, tile)) - _premultiplied(reference[tile.slices]))
-            worst = max(worst, float(difference.max()))
-            total += float(difference.sum(dtype=np.float64))
+            most, much = _difference(composite(merged, tile), reference[tile.slices])
+            worst, total = max(worst, most), total + much
     return Proof(worst, total / (height * width * 4))
 
 
-def _premultiplied(pixels: Rgba) -> npt.NDArray[np.float32]:
-    out = pixels.astype(np.float32)
-    out[..., :3] *= out[..., 3:] / np.float32(255)
-    return out
+def _difference(one: Rgba, two: Rgba) -> tuple[float, float]:
+    """The largest difference of premultiplied colour and alpha, and the sum of all."""
+    if np.array_equal(one, two):
+        return 0.0, 0.0
+    most, total = 0, 0
+    alphas = [pixels[..., 3].astype(np.int32) for pixels in (one, two)]
+    for channel in range(4):
+        # Both in 1/255 of a level: alpha is compared as it is, colour as colour x alpha.
+        factors = alphas if channel < 3 else [np.int32(255), np.int32(255)]
+        apart = np.abs(one[..., channel] * factors[0] - two[..., channel] * factors[1])
+        most, total = max(most, int(apart.max())), total + int(apart.sum(dtype=np.int64))
+    return most / 255, total / 255
 
 
 def _seed(design_id: str, attempt: int) -> int:

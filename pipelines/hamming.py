@@ -15,7 +15,7 @@ Hashes = npt.NDArray[np.uint8]
 """``[n, bytes]``, one packed hash a row."""
 
 LEAST_BANDS = 8
-"""More bands than needed are exact too; below this many a band would not fit into 32 bits of a 256-bit hash."""
+"""More bands than needed are exact too; with fewer, a band of a 256-bit hash would not fit into one number."""
 
 
 def distances(hashes: Hashes, one: Hashes) -> npt.NDArray[np.int64]:
@@ -25,51 +25,51 @@ def distances(hashes: Hashes, one: Hashes) -> npt.NDArray[np.int64]:
 
 
 class BandIndex:
-    """For each of n hashes, the earlier ones within ``distance`` bits. About ``12 * (distance + 1)`` bytes a hash."""
+    """Which of the hashes added so far lie within ``distance`` bits of another one.
+
+    All hashes that may ever be added are known from the start, so a band is a flat array in which each group of equal
+    bands has its place, filled from the front as hashes are added: ``12 * (distance + 1)`` bytes a hash, no objects.
+    """
 
     def __init__(self, hashes: Hashes, distance: int) -> None:
+        edges = _edges(hashes.shape[1] * 8, distance)
         self._hashes = hashes
         self._distance = distance
-        self._bands = [_Band(_keys(hashes, low, high)) for low, high in _edges(hashes.shape[1] * 8, distance)]
+        self._bands = np.arange(len(edges))
+        self._start = np.stack([_group_starts(_keys(hashes, low, high)) for low, high in edges])
+        self._filled = np.zeros_like(self._start)
+        self._members = np.zeros_like(self._start)
 
-    def crowded(self) -> npt.NDArray[np.intp]:
-        """The positions, ascending, that share a band with an earlier hash: only these can have one near them."""
-        some = np.zeros(len(self._hashes), bool)
-        for band in self._bands:
-            some |= band.position > band.start
-        return np.flatnonzero(some)
+    def add(self, position: int) -> None:
+        """Let hash ``position`` be found from now on; it must not be added twice."""
+        start = self._start[:, position]
+        filled = self._filled[self._bands, start]
+        self._members[self._bands, start + filled] = position
+        self._filled[self._bands, start] = filled + 1
 
-    def earlier(self, position: int, alive: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-        """(distance, position) of the ``alive`` hashes before ``position`` that are near it, nearest first."""
-        shared = [band.order[band.start[position] : band.position[position]] for band in self._bands]
-        found = np.concatenate(shared)
-        found = np.unique(found[alive[found]])
+    def near(self, position: int) -> list[tuple[int, int]]:
+        """(distance, position) of the added hashes near hash ``position``, nearest first, then by position."""
+        start = self._start[:, position]
+        filled = self._filled[self._bands, start]
+        shared = [self._members[b, start[b] : start[b] + filled[b]] for b in np.flatnonzero(filled)]
+        if not shared:
+            return []
+        found = np.unique(np.concatenate(shared))
         apart = distances(self._hashes[found], self._hashes[position])
-        near = apart <= self._distance
-        return sorted(zip(apart[near].tolist(), found[near].tolist(), strict=True))
+        close = apart <= self._distance
+        return sorted(zip(apart[close].tolist(), found[close].tolist(), strict=True))
 
 
-class _Band:
-    """Hashes grouped by one band: ``order`` lists them group by group, ascending in each; hash i lies in it at
-    ``position[i]``, its group begins at ``start[i]``."""
-
-    def __init__(self, keys: npt.NDArray[np.uint64]) -> None:
-        count = len(keys)
-        order = np.argsort(keys, kind="stable")
-        first = np.ones(count, bool)
-        first[1:] = keys[order[1:]] != keys[order[:-1]]
-        begin = np.maximum.accumulate(np.where(first, np.arange(count), 0))
-        self.order = order.astype(np.uint32)
-        self.position = np.empty(count, np.uint32)
-        self.position[order] = np.arange(count)
-        self.start = np.empty(count, np.uint32)
-        self.start[order] = begin
+def _group_starts(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
+    """For each key, where the group of its equals begins when all keys are sorted."""
+    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    starts: npt.NDArray[np.uint32] = (np.cumsum(counts) - counts)[group].astype(np.uint32)
+    return starts
 
 
 def _edges(bits: int, distance: int) -> list[tuple[int, int]]:
     bands = min(bits, max(distance + 1, LEAST_BANDS))
-    edges = [bits * band // bands for band in range(bands + 1)]
-    return list(itertools.pairwise(edges))
+    return list(itertools.pairwise(bits * band // bands for band in range(bands + 1)))
 
 
 def _keys(hashes: Hashes, low: int, high: int) -> npt.NDArray[np.uint64]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -35,32 +34,40 @@ def inspect(
     config: FlattenConfig | None = None,
     limits: ReadLimits | None = None,
     options: Mapping[str, Any] | None = None,
-) -> None:
+) -> int:
     """Print the tree and the stack of one design; with ``out`` write its layers, pictures and layout there.
 
-    All of it is shown before the checks speak.
-
-    Raises:
-        Rejected: why the design cannot become a sample.
+    All that can be shown is shown before the checks speak. Returns the exit status: 0, or 1 for a design that cannot
+    become a sample, with the reason as the last line.
     """
-    config, limits = config or FlattenConfig(), limits or ReadLimits()
+    try:
+        _inspect(uri, out, console, config or FlattenConfig(), limits or ReadLimits(), options or {})
+    except Rejected as rejected:
+        console.print(Text(str(rejected), style="red"))
+        return 1
+    console.print(Text("ok: the stack shows what the document shows", style="green"))
+    return 0
+
+
+def _inspect(
+    uri: str, out: Path | None, console: Console, config: FlattenConfig, limits: ReadLimits, options: Mapping[str, Any]
+) -> None:
     with tempfile.TemporaryDirectory(prefix="acetate-inspect-") as scratch:
-        fetched = fetch(uri, Path(scratch), limits, options or {})
+        fetched = fetch(uri, Path(scratch), limits, options)
         document = read(fetched.path, fetched.format, limits)
         console.print(tree_of(document, f"{uri}  ({fetched.format}, design {fetched.sha256[:32]})"))
-        small = _refusal(document, config)
-        if small is not None and document.visible.empty:
-            raise small
+        refusal = _refusal(document, config)
+        if refusal is not None and document.visible.empty:
+            raise refusal
         stack = lower(document, config)
     console.print(table_of(stack))
     console.print(_summary(stack))
     if out is not None:
         write(stack, out)
-        console.print(f"written to {escape(str(out))}", highlight=False)
-    if small is not None:
-        raise small
+        console.print(Text(f"written to {out}"))
+    if refusal is not None:
+        raise refusal
     check(document, stack, config)
-    console.print("[green]ok[/green]: the stack shows what the document shows")
 
 
 def tree_of(document: Document, title: str) -> Tree:

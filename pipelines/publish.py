@@ -114,6 +114,15 @@ def assemble(store: Store, artefacts: Iterable[str], *, generation: int, build: 
         )
 
 
+def batches(store: Store, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of manifest tables one after another, so that memory does not grow with them."""
+    for name in names:
+        with store.open(name) as source:
+            parquet = pq.ParquetFile(source)
+            for group in range(parquet.num_row_groups):
+                yield parquet.read_row_group(group, columns=None if columns is None else list(columns))
+
+
 def load_dataset(store: Store) -> Dataset | None:
     """The published state, None where nothing is published. Raises RecordError: of another schema or damaged."""
     try:

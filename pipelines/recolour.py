@@ -37,8 +37,8 @@ def statistics(pixels: Rgba, donor: Colours, weights: Floats) -> Recoloured:
     """Move mean and standard deviation of each channel to the donor's (Reinhard et al., 2001)."""
 
     def change(colours: Colours, alpha: Floats) -> Colours:
-        mean, spread = _moments(colours, alpha)
-        target, wanted = _moments(donor, weights)
+        mean, spread = moments(colours, alpha)
+        target, wanted = moments(donor, weights)
         gain = np.clip(wanted / np.maximum(spread, 1e-4), MIN_GAIN, MAX_GAIN)
         return ((colours - mean) * gain + target).astype(np.float32)
 
@@ -86,12 +86,12 @@ def _measure(before: Colours, after: Colours, alpha: Floats, shown: Mask, over: 
     weight = alpha.astype(np.float64)
     total = max(float(weight.sum()), 1e-9)
     distance = np.sqrt(((after - before).astype(np.float64) ** 2).sum(axis=1))
-    spread = _moments(before, alpha)[1][0]
+    spread = moments(before, alpha)[1][0]
     flat = spread < _FLAT
     return {
         "change": float((distance * weight).sum() / total),
         "structure": 1.0 if flat else _correlation(before[:, 0], after[:, 0], shown),
-        "contrast": 1.0 if flat else float(_moments(after, alpha)[1][0] / spread),
+        "contrast": 1.0 if flat else float(moments(after, alpha)[1][0] / spread),
         "clipped": float((over * weight).sum() / total),
     }
 
@@ -111,7 +111,7 @@ def _correlation(before: Floats, after: Floats, shown: Mask) -> float:
     return product / (one * two) ** 0.5 if one > 0 and two > 0 else float(one == two)
 
 
-def _moments(colours: Colours, weights: Floats) -> tuple[Colours, Colours]:
+def moments(colours: Colours, weights: Floats) -> tuple[Colours, Colours]:
     """Weighted mean and standard deviation of each channel."""
     weight = weights.astype(np.float64)[:, None]
     total = max(float(weight.sum()), 1e-9)

@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines import recolour
-from pipelines.oklab import to_oklab
-from pipelines.recolour import Recoloured
+from pipelines.oklab import Colours, to_oklab
+from pipelines.recolour import Floats, Recoloured
 from schemas.compositing import Rgba
 from schemas.design import Layer, LayerKind, RestylePair, Share
 from schemas.sample import Sample
@@ -27,14 +26,14 @@ from schemas.sample import Sample
 STATISTICS = "statistics"
 PALETTE = "palette"
 METHODS = (STATISTICS, PALETTE)
-DONOR_PIXELS = 1 << 14
-"""Pixels of a donor that its style is measured on, at most."""
+STYLE_PIXELS = 1 << 14
+"""Pixels that a style is measured on, about."""
 
 
 class RestyleConfig(BaseModel):
     """Which layers get a pair, and which pairs are good enough.
 
-    ``max_pairs`` a design at most. A layer is eligible when it is no text and not the background, covers
+    ``max_pairs`` a design at most. A layer is eligible when it is reusable, no text and not the background, covers
     ``min_area`` to ``max_area`` of the visible box, has alpha in ``min_coverage`` of its box, at least ``min_side``
     px a side and at most ``max_pixels`` px. ``donors``: how many other designs are tried. The rules: ``min_change``
     is the least mean change in OKLab (0.02 is just visible, black to white is 1), ``min_structure`` the least
@@ -51,7 +50,7 @@ class RestyleConfig(BaseModel):
     min_side: int = Field(default=12, ge=1)
     max_pixels: int = Field(default=4_194_304, ge=1)
     donors: int = Field(default=2, ge=1)
-    min_change: float = Field(default=0.06, ge=0)
+    min_change: float = Field(default=0.08, ge=0)
     min_structure: float = Field(default=0.85, ge=-1, le=1)
     min_contrast: Share = 0.3
     max_clipped: Share = 0.1
@@ -63,8 +62,8 @@ class _Donor:
 
     design_id: str
     layer: int | None
-    colours: npt.NDArray[np.float32]
-    weights: npt.NDArray[np.float32]
+    colours: Colours
+    weights: Floats
 
 
 def restyle_unit(
@@ -105,11 +104,13 @@ def _restyle(
 def _pair(
     index: int, pixels: Rgba, donors: Sequence[_Donor], config: RestyleConfig, rng: random.Random
 ) -> tuple[RestylePair, Rgba] | None:
-    """The first pair that passes the rules, over the donor's layers and both methods, each in a random order."""
+    """The first pair that passes the rules: the most unlike donor first, the methods in a random order."""
     first = rng.randrange(len(METHODS))
-    start = rng.randrange(max(1, len(donors)))
-    for turn in range(len(donors)):
-        donor = donors[(start + turn) % len(donors)]
+    colours, weights = _style(pixels)
+    mean = recolour.moments(colours, weights)[0]
+    unlike = [float(((recolour.moments(donor.colours, donor.weights)[0] - mean) ** 2).sum()) for donor in donors]
+    for _, rank in sorted((-distance, rank) for rank, distance in enumerate(unlike)):
+        donor = donors[rank]
         for method in (METHODS[first], METHODS[1 - first]):
             apply = recolour.statistics if method == STATISTICS else recolour.palette
             result = apply(pixels, donor.colours, donor.weights)
@@ -137,6 +138,7 @@ def _eligible(layer: Layer, sample: Sample, config: RestyleConfig) -> bool:
     share = layer.box.intersect(visible).area / visible.area
     return (
         layer.index > 0
+        and layer.reusable
         and layer.kind not in {LayerKind.TEXT, LayerKind.BACKGROUND}
         and layer.coverage >= config.min_coverage
         and config.min_area <= share * layer.coverage <= config.max_area
@@ -154,7 +156,12 @@ def _donors(sample: Sample, config: RestyleConfig, rng: random.Random) -> list[_
 
 
 def _donor(sample: Sample, layer: int | None, pixels: Rgba) -> _Donor:
-    step = max(1, round((pixels.shape[0] * pixels.shape[1] / DONOR_PIXELS) ** 0.5))
+    return _Donor(sample.design.design_id, layer, *_style(pixels))
+
+
+def _style(pixels: Rgba) -> tuple[Colours, Floats]:
+    """The visible colours of a picture on a coarse grid, OKLab ``[n, 3]``, and their alpha ``[n]``."""
+    step = max(1, round((pixels.shape[0] * pixels.shape[1] / STYLE_PIXELS) ** 0.5))
     flat = pixels[::step, ::step].reshape(-1, 4)
     flat = flat[flat[:, 3] > 0]
-    return _Donor(sample.design.design_id, layer, to_oklab(flat[:, :3]), flat[:, 3].astype(np.float32))
+    return to_oklab(flat[:, :3]), flat[:, 3].astype(np.float32)

@@ -26,20 +26,26 @@ def composite(layers: Iterable[Placed], canvas: Box) -> Rgba:
 
     Layers may reach out of ``canvas``; colour is zero where the result is transparent.
     """
-    colour = np.zeros((canvas.height, canvas.width, 3), np.float32)  # premultiplied, 0..255
-    alpha = np.zeros((canvas.height, canvas.width, 1), np.float32)
+    # Planes of red, green, blue (premultiplied, 0..255) and alpha (0..1): several times faster than interleaved.
+    planes = np.zeros((4, canvas.height, canvas.width), np.float32)
     for pixels, box in layers:
         part = box.intersect(canvas)
         if part.empty:
             continue
         source = pixels[part.within(box).slices]
-        a = source[..., 3:].astype(np.float32) / np.float32(255)
+        a = source[..., 3].astype(np.float32) / np.float32(255)
         rows, columns = part.within(canvas).slices
-        colour[rows, columns] = source[..., :3] * a + colour[rows, columns] * (1 - a)
-        alpha[rows, columns] = a + alpha[rows, columns] * (1 - a)
-    straight = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0)
-    out = np.concatenate([straight, alpha * 255], axis=2)
-    rounded: Rgba = np.rint(out, out=out).clip(0, 255).astype(np.uint8)
+        below = planes[:, rows, columns]
+        below *= 1 - a
+        for channel in range(3):
+            below[channel] += source[..., channel] * a
+        below[3] += a
+    colour, alpha = planes[:3], planes[3]
+    np.divide(colour, alpha, out=colour, where=alpha > 0)
+    alpha *= 255
+    np.rint(planes, out=planes).clip(0, 255, out=planes)
+    rounded: Rgba = np.empty((canvas.height, canvas.width, 4), np.uint8)
+    rounded[...] = planes.transpose(1, 2, 0)
     rounded[rounded[..., 3] == 0] = 0
     return rounded
 

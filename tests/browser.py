@@ -47,7 +47,7 @@ def chromium() -> str:
 
 
 class Browser:
-    """One page. ``errors``: complaints of the console, the script and the security policy; ``requests``: urls asked for."""
+    """One page. ``errors``: complaints of console, script and security policy; ``requests``: urls asked for."""
 
     def __init__(self, profile: Path) -> None:
         self.errors: list[str] = []
@@ -134,6 +134,10 @@ class Browser:
         """Press a key: ``ArrowLeft``, ``Escape``, ..."""
         for kind in ("rawKeyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=_KEYS[name])
+
+    def type(self, text: str) -> None:
+        """Put text in where the focus is."""
+        self._call("Input.insertText", text=text)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Write a PNG of the viewport, or of the whole page."""

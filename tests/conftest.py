@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A loaded machine makes no test fail, and CI tries the same examples each time.
+settings.register_profile("acetate", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("acetate")
 
 
 def _missing(what: str) -> NoReturn:

@@ -141,8 +141,10 @@ def test_the_keys_of_the_readme_exist() -> None:
     for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
         BuildConfig.model_validate(yaml.safe_load(block))
     keys = set(known_keys())
-    assert set(re.findall(r"--set ([\w.]+)=", text)) <= keys
-    table = re.findall(r"^\| `([a-z_]+\.[\w.]+)`", text, re.MULTILINE)
+    assert set(re.findall(r"--set (\w+\.[\w.]+)=", text)) <= keys
+    section = text.partition("### Configuration")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    table = [key for row in rows for key in re.findall(r"`([\w.]+)`", row)]
     assert set(table) <= keys
     assert len(table) > 10
 

@@ -26,7 +26,7 @@ from infra.bench.machine import describe
 from pipelines.build import Run, build
 from pipelines.config import BuildConfig
 from pipelines.execute import OnRay
-from pipelines.manifest import ManifestConfig, read_inputs
+from pipelines.manifest import read_inputs
 from pipelines.plan import make_plan, save_plan, unit_key
 from pipelines.progress import Reporter
 from pipelines.stages import Context

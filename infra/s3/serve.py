@@ -25,6 +25,7 @@ from types import FrameType
 from infra.s3 import config
 
 READY_SECONDS = 60.0
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,12 @@ def _tool(name: str) -> str:
 
 
 def _rings(root: Path, ports: dict[str, int]) -> None:
-    """One partition map a storage server, written anew as the ports are; where data lies does not depend on them."""
-    for name in ("account", "container", "object"):
-        builder = root / "etc" / f"{name}.builder"
-        builder.unlink(missing_ok=True)
-        device = f"r1z1-127.0.0.1:{ports[name]}/d1"
-        for step in (["create", "6", "1", "0"], ["add", device, "1"], ["rebalance"]):
-            done = subprocess.run([_tool("swift-ring-builder"), str(builder), *step], capture_output=True, check=False)
-            if done.returncode != 0:
-                raise ServerError(f"swift-ring-builder {step[0]}: {done.stdout.decode(errors='replace').strip()}")
+    """Write the partition maps, anew at each start because the ports are."""
+    pairs = [f"{name}={ports[name]}" for name in config.SERVERS if name != "proxy"]
+    command = [sys.executable, "-m", "infra.s3.rings", str(root / "etc"), *pairs]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ServerError(f"no partition maps: {done.stderr.strip().splitlines()[-1]}")
 
 
 def _wait_ready(server: Server, ports: dict[str, int], children: list[subprocess.Popen[bytes]], root: Path) -> None:

@@ -19,7 +19,7 @@ NAMED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The names (in English; ``phrases`` has the other languages) and typical colours of each, sRGB."""
 
-SAMPLES = 4096
+SAMPLES = 1024
 """Pixels looked at, at most, on a regular grid."""
 
 _NAMES = tuple(NAMED)

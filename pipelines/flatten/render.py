@@ -59,6 +59,8 @@ def _empty(box: Box) -> Picture:
 
 def _nodes(nodes: Sequence[Node], state: Picture, box: Box, read: Read) -> Picture:
     for base, tops in runs(nodes):
+        if isinstance(base, Leaf) and base.box.intersect(box).empty:
+            continue
         if not tops and isinstance(base, Group) and not isolated(base):
             state = _fade(state, _nodes(base.children, state, box, read), _strength(base, box))
             continue
@@ -97,7 +99,7 @@ def _mix(backdrop: Floats, source: Floats, mode: str) -> Floats:
 
 def _over(state: Picture, source: Picture, mode: str) -> Picture:
     (cb, ab), (cs, a) = state, source
-    blended = (1 - ab) * cs + ab * _mix(cb, cs, mode)
+    blended = cs if canonical(mode) not in MODES else (1 - ab) * cs + ab * _mix(cb, cs, mode)
     return _straight(a * blended + (1 - a) * ab * cb, a + ab * (1 - a))
 
 

@@ -146,7 +146,7 @@ def _placed(pixels: Rgba, element: Element) -> Rgba:
 
 
 def _preview(data: bytes | None, width: int, height: int, incomplete: bool, limits: ReadLimits) -> Rgba | None:
-    """The row's preview where it has the canvas's size, or, enlarged, where pictures are missing: it then shows them."""
+    """The row's preview where it has the canvas's size; enlarged where pictures are missing: it shows them."""
     if not data:
         return None
     size = raster.size_of(data, "preview", PICTURES)
@@ -159,7 +159,7 @@ def _preview(data: bytes | None, width: int, height: int, incomplete: bool, limi
 
 
 def _on_white(leaves: tuple[Leaf, ...], canvas: Box) -> tuple[Leaf, ...]:
-    """The elements on white paper, as the data set's own renderer draws them, unless the lowest one covers it anyway."""
+    """The elements on white paper, as the data set's own renderer draws them, unless the lowest covers it."""
     lowest = leaves[0] if leaves else Leaf(name="")
     if lowest.box.contains(canvas) and lowest.opacity == 1 and lowest.pixels()[..., 3].min() == 255:
         return leaves

@@ -26,7 +26,9 @@ def mask_of(layer: Any, colours: Colours, limits: ReadLimits, content: Box) -> t
     problems: list[str] = []
     user, user_is_vector = _user_mask(layer, colours, limits)
     parameters = layer._record.mask_data.parameters if layer._record.mask_data is not None else None
-    if user is not None and parameters is not None and not user_is_vector:
+    if user is not None and parameters is not None and user_is_vector:
+        user = _dense(user, parameters.vector_mask_density)
+    elif user is not None and parameters is not None:
         user = _dense(user, parameters.user_mask_density)
         if parameters.user_mask_feather:
             problems.append("mask-feather")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from psd_tools.api.layers import AdjustmentLayer, Artboard, FillLayer, Group, ShapeLayer, TypeLayer
 from psd_tools.composite.utils import has_fill
-from psd_tools.constants import BlendMode, ChannelID, Tag
+from psd_tools.constants import BlendMode, ChannelID, Clipping, Tag
 
 from pipelines.formats import tree
 from pipelines.formats.blending import FROM_PSD
@@ -152,7 +152,7 @@ def _common(layer: Any, colours: Colours, limits: ReadLimits, box: Box) -> dict[
         "visible": bool(layer.visible),
         "opacity": opacity,
         "blend_mode": blend_mode,
-        "clipped": bool(layer.clipping),
+        "clipped": layer._record.clipping is Clipping.NON_BASE,  # Layer.clipping says False for groups
         "mask": mask,
         "effects": effects,
         "undrawn": tuple(undrawn),

@@ -19,13 +19,16 @@ from PIL import Image, ImageCms
 from psd_tools import PSDImage
 from psd_tools.api.utils import get_transparency_index, has_transparency
 from psd_tools.compression import PSDDecompressionWarning
-from psd_tools.constants import ChannelID, ColorMode, Resource
+from psd_tools.constants import ChannelID, ColorMode, Compression, Resource
 
+from pipelines.errors import Rejected
 from pipelines.formats.limits import ReadLimits, unreadable
 from schemas.compositing import Rgba
+from schemas.ledger import Code
 
 Plane = npt.NDArray[np.uint8]
 _COLOURS = {ColorMode.RGB: 3, ColorMode.CMYK: 4, ColorMode.LAB: 3}
+_ALPHA_NAMES = (Resource.ALPHA_IDENTIFIERS, Resource.ALPHA_NAMES_UNICODE, Resource.ALPHA_NAMES_PASCAL)
 _ICC_MODES = {ColorMode.RGB: "RGB", ColorMode.GRAYSCALE: "L", ColorMode.CMYK: "CMYK"}
 _XYZ_TO_RGB = (
     (3.1338561, -1.6168667, -0.4906146),
@@ -133,13 +136,10 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
         return None
     width, height = psd.width, psd.height
     limits.check_layer("merged picture", 0, 0, width, height)
+    _check_length(psd)
     with unreadable("the merged picture"), strict_decompression():
         planes: Any = psd._record.image_data.get_data(psd._record.header)
-    index = -1
-    if has_transparency(psd):
-        index = get_transparency_index(psd)
-        if index < 0 and psd.channels == colours.count + 1:
-            index = colours.count
+    index = _alpha_index(psd, colours)
     colour = [colours.plane(planes[i], width, height) for i in range(min(colours.count, psd.channels))]
     out = np.empty((height, width, 4), np.uint8)
     out[..., 3] = 255
@@ -151,6 +151,30 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
     out[..., :3] = colours.rgb(colour if len(colour) >= colours.count else colour[:1] * colours.count)
     out[out[..., 3] == 0] = 0
     return out
+
+
+def _alpha_index(psd: PSDImage, colours: Colours) -> int:
+    """Which plane of the merged picture is its alpha; -1 where none is. A single extra plane without a name is: some
+    programs write it and do not declare it."""
+    index = get_transparency_index(psd) if has_transparency(psd) else -1
+    named = any(psd.image_resources.get_data(key) for key in _ALPHA_NAMES)
+    if index < 0 and psd.channels == colours.count + 1 and not named:
+        return colours.count
+    return index
+
+
+def _check_length(psd: PSDImage) -> None:
+    """Raises Rejected(UNREADABLE) where the merged picture's data ends early: psd-tools would go on with black."""
+    stored, header = psd._record.image_data, psd._record.header
+    rows = header.height * header.channels
+    needed = rows * ((header.width * header.depth + 7) // 8)
+    if stored.compression is Compression.RLE:
+        counts = np.frombuffer(stored.data[: rows * 2 * header.version], ">u2" if header.version == 1 else ">u4")
+        needed = (
+            len(counts.tobytes()) + int(counts.sum(dtype=np.int64)) if len(counts) == rows else len(stored.data) + 1
+        )
+    if stored.compression in (Compression.RAW, Compression.RLE) and len(stored.data) < needed:
+        raise Rejected(Code.UNREADABLE, "the file ends inside the merged picture")
 
 
 def _without_white(plane: Plane, alpha: Plane) -> Plane:

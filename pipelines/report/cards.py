@@ -62,10 +62,10 @@ def clip(value: Any) -> Any:
 
 
 def _pictures(pictures: Pictures, entry: Entry, design: Design, side: int) -> dict[str, Any]:
-    """Layers and restyles at the scale of the canvas; the visible box as composed, twice, and as the document had it."""
+    """Layers and restyles at the scale of the canvas; the visible box as composed and as the document had it."""
     canvas = (design.canvas.width, design.canvas.height)
     scaling = Scaling(factor=side / max(canvas))
-    composites = [pictures.put(entry, "composite", Scaling(side=s), canvas, design.visible) for s in (THUMB_SIDE, side)]
+    compared = Scaling(side=side, quality=95)  # the page shows their difference enlarged
     return {
         "layers": [
             pictures.put(entry, layer_stem(layer.index), scaling, _size(layer.box))
@@ -75,9 +75,9 @@ def _pictures(pictures: Pictures, entry: Entry, design: Design, side: int) -> di
             pictures.put(entry, restyle_stem(pair.layer), scaling, _size(design.layers[pair.layer].box))
             for pair in design.restyles[:MAX_ITEMS]
         ],
-        "thumb": composites[0],
-        "recomposite": composites[1],
-        "preview": pictures.put(entry, "preview", Scaling(side=side)),
+        "thumb": pictures.put(entry, "composite", Scaling(side=THUMB_SIDE), canvas, design.visible),
+        "recomposite": pictures.put(entry, "composite", compared, canvas, design.visible),
+        "preview": pictures.put(entry, "preview", compared),
     }
 
 

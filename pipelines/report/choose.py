@@ -1,4 +1,4 @@
-"""Which designs the gallery shows: the same ones for the same dataset, spread over splits and formats."""
+"""Which designs the gallery shows: the same ones for the same dataset, spread over splits, formats and layer counts."""
 
 from __future__ import annotations
 
@@ -12,33 +12,40 @@ from pipelines.report.tables import Place
 FAILING_SHARE = 4
 """At most one design in this many is shown because an expectation names it."""
 
+Stratum = tuple[int, str, str]
+"""Minus the octave of the number of layers (2 and 3 layers are one octave, 4 to 7 the next), the split, the format."""
+
 
 @dataclass
 class Chooser:
-    """Gathers candidates in one pass, at most ``limit`` a (split, format), lowest id first: an id is a hash."""
+    """Gathers candidates in one pass, at most ``limit`` a stratum, lowest id first: an id is a hash."""
 
     limit: int
     wanted: Collection[str] = ()
-    strata: dict[tuple[str, str], list[tuple[str, Place]]] = field(default_factory=dict)
+    strata: dict[Stratum, list[tuple[str, Place]]] = field(default_factory=dict)
     named: dict[str, Place] = field(default_factory=dict)
 
     def add(self, place: Place, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Take in one row group: columns ``key``, ``split``, ``format``."""
-        rows: dict[tuple[str, str], list[tuple[str, Place]]] = {}
-        for key, split, kind in zip(columns["key"], columns["split"], columns["format"], strict=True):
-            rows.setdefault((split, kind), []).append((key, place))
+        """Take in one row group: columns ``key``, ``split``, ``format``, ``layers``."""
+        rows: dict[Stratum, list[tuple[str, Place]]] = {}
+        names = ("key", "split", "format", "layers")
+        for key, split, kind, layers in zip(*(columns[name] for name in names), strict=True):
+            rows.setdefault((-int(layers).bit_length(), split, kind), []).append((key, place))
             if key in self.wanted:
                 self.named[key] = place
         for stratum, found in rows.items():
             self.strata[stratum] = heapq.nsmallest(self.limit, [*self.strata.get(stratum, []), *found])
 
     def chosen(self) -> dict[str, Place]:
-        """The gallery in the order shown: designs that expectations name, then each (split, format) in turn."""
-        places = dict(sorted(self.named.items())[: self.limit // FAILING_SHARE])
+        """The gallery in the order shown: each stratum in turn, many layers first; then what expectations name."""
+        named = dict(sorted(self.named.items())[: self.limit // FAILING_SHARE])
+        places: dict[str, Place] = {}
         queues = [list(reversed(found)) for _, found in sorted(self.strata.items())]
-        while len(places) < self.limit and any(queues):
+        while any(queues):
             for queue in queues:
-                if queue and len(places) < self.limit:
+                if queue and len(places.keys() | named.keys()) < self.limit:
                     key, place = queue.pop()
-                    places.setdefault(key, place)
-        return places
+                    places[key] = place
+                else:
+                    queue.clear()
+        return places | named

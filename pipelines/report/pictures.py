@@ -25,10 +25,11 @@ _VERSION = 1  # of what ``_encode`` makes: pictures with another version get oth
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a picture shrinks: by ``factor``, or further until its long side is at most ``side`` px."""
+    """How a picture shrinks: by ``factor``, or until its long side is at most ``side`` px; ``quality`` is WebP's."""
 
     factor: float = 1.0
     side: int = WEBP_MAX_SIDE
+    quality: int = 86
 
     def of(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size of a picture of ``size`` (width, height) after scaling, at least 1 px a side."""
@@ -59,7 +60,7 @@ class Pictures:
             StoreError, FileNotFoundError: the shard cannot be read.
         """
         member = find(entry, stem)
-        content = f"{_VERSION} {member.sha256} {list(crop) if crop else None} {scaling.factor:.9f} {scaling.side}"
+        content = f"{_VERSION} {member.sha256} {list(crop) if crop else None} {scaling}"
         name = f"{ASSETS}/{entry.key}/{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.webp"
         self.used.append(name)
         if name not in self.present:
@@ -92,5 +93,5 @@ def _encode(pixels: Rgba, scaling: Scaling) -> bytes:
     if image.size != target:
         image = image.resize(target, Image.Resampling.HAMMING, reducing_gap=3.0)
     out = io.BytesIO()
-    image.save(out, "WEBP", quality=86, alpha_quality=100, method=4)
+    image.save(out, "WEBP", quality=scaling.quality, alpha_quality=100, method=4)
     return out.getvalue()

@@ -47,8 +47,8 @@ def diagonal(s: Scene) -> None:
     s.picture("Photo", x, -out, w + out, h + 2 * out, mask=Mask(Box(x, 0, x + w, h), cut, 0))
     margin, ink = 5 * s.unit, s.palette.on(base)
     width = s.width - w - margin + lean * 0.3
-    y = title(s, margin, s.height * 0.12, width, s.head(9, ink), most=s.height * 0.17 / s.unit)
-    setting = s.type(s.copy.subtitle, s.body(s.height * 0.062, ink), margin, y + s.unit, width=width * 0.95, opacity=0.85)
+    y = title(s, margin, s.height * 0.12, width, s.head(9, ink), most=s.height * 0.2 / s.unit, room=s.height * 0.36)
+    setting = s.type(s.copy.subtitle, s.body(s.height * 0.068, ink), margin, y + s.unit, width=width * 0.95, opacity=0.85)
     s.button(s.copy.call, margin, max(s.height * 0.74, y + setting.height + 2 * s.unit), s.height * 0.06, s.palette.accent_on(base))
 
 
@@ -80,7 +80,7 @@ def panorama(s: Scene) -> None:
     with s.group("Card"):
         s.panel("Card", x, y, w, h, s.palette.paper, s.dice.pick((0, 1.5, 3)) * s.unit, opacity=s.dice.pick((0.82, 0.92, 1.0)))
         inner = 3.5 * s.unit
-        below = title(s, x + inner, y + inner * 0.7, w - 2 * inner, s.head(8, s.palette.deep), most=s.height * 0.15 / s.unit)
+        below = title(s, x + inner, y + inner * 0.7, w - 2 * inner, s.head(8, s.palette.deep), most=s.height * 0.16 / s.unit, room=h * 0.42)
         s.type(s.copy.subtitle, s.body(s.height * 0.058, mix(s.palette.deep, s.palette.paper, 0.25)), x + inner, below + 0.5 * s.unit, width=w - 2 * inner)
         s.button(s.copy.call, x + inner, y + h - inner * 0.6 - s.height * 0.135, s.height * 0.056, s.palette.accent_on(s.palette.paper, 2.0))
     s.type(words.draw_date(s.dice), s.body(s.height * 0.05, s.palette.paper, language="en", weight=700, tracking=80),

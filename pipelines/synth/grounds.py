@@ -5,27 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.synth import shapes
-from pipelines.synth.noise import fractal, radial, ramp, slope
+from pipelines.synth.noise import fractal, radial, tint, slope
 from pipelines.synth.palettes import Rgb, mix, turned
 from pipelines.synth.scene import Scene
 from schemas.design import LayerKind
 
 
 def ground(s: Scene, colour: Rgb | None = None) -> Rgb:
-    """The background layer: plain, gradient or paper. Returns the colour to set type against."""
+    """The background layer: plain, gradient, paper or translucent. Returns the colour to set type against."""
     base = colour or s.palette.ground
     other = turned(mix(base, s.dice.pick(s.palette.accents), s.dice.uniform(0.08, 0.35)), s.dice.uniform(-15, 15))
-    style = s.dice.pick(("plain", "linear", "radial", "paper"), (0.25, 0.35, 0.2, 0.2))
-    if style == "plain":
+    style = s.dice.pick(("plain", "linear", "radial", "paper", "translucent"), (0.23, 0.33, 0.18, 0.18, 0.08))
+    if style == "translucent":
+        cover = shapes.rounded(s.width, s.height, s.dice.pick((0, 5)) * s.unit) * np.float32(s.dice.uniform(0.75, 0.95))
+        s.add("Translucent background", shapes.filled(cover.astype(np.uint8), base), 0, 0, kind=LayerKind.BACKGROUND)
+    elif style == "plain":
         s.fill("Background", base, kind=LayerKind.BACKGROUND, bleed=s.dice.pick((0, 0, 0.03)))
     elif style == "linear":
-        s.fill("Background gradient", ramp(slope(s.width, s.height, s.dice.uniform(0, 180)), base, other), kind=LayerKind.BACKGROUND)
+        s.fill("Background gradient", tint(slope(s.width, s.height, s.dice.uniform(0, 180)), base, other), kind=LayerKind.BACKGROUND)
     elif style == "radial":
         field = radial(s.width, s.height, s.dice.uniform(0.2, 0.8), s.dice.uniform(0.1, 0.7), s.dice.uniform(0.6, 0.95))
-        s.fill("Background glow", ramp(field, mix(base, (255, 255, 255), 0.18), base, other), kind=LayerKind.BACKGROUND)
+        s.fill("Background glow", tint(field, mix(base, (255, 255, 255), 0.18), base, other), kind=LayerKind.BACKGROUND)
     else:
         fibre = fractal(s.dice, s.width, s.height, cell=0.02, octaves=3) * 0.6 + fractal(s.dice, s.width, s.height, cell=0.4, octaves=2) * 0.4
-        s.fill("Paper", ramp(fibre, mix(base, (0, 0, 0), 0.06), mix(base, (255, 255, 255), 0.1)), kind=LayerKind.BACKGROUND)
+        s.fill("Paper", tint(fibre, mix(base, (0, 0, 0), 0.06), mix(base, (255, 255, 255), 0.1)), kind=LayerKind.BACKGROUND)
     return base
 
 
@@ -50,7 +53,7 @@ def blobs(s: Scene, base: Rgb) -> None:
         cx, cy = s.dice.pick(((0.0, 0.05), (1.0, 0.0), (1.0, 0.95), (0.0, 1.0), (0.9, 0.5)))
         colour = s.dice.pick(_tints(s, base))
         field = slope(size, size, s.dice.uniform(0, 360))
-        s.shape(f"Blob {i + 1}", shapes.blob(s.dice, size), ramp(field, colour, turned(colour, 25, 0.08)), cx * s.width - size / 2,
+        s.shape(f"Blob {i + 1}", shapes.blob(s.dice, size), tint(field, colour, turned(colour, 25, 0.08)), cx * s.width - size / 2,
                 cy * s.height - size / 2, opacity=s.dice.uniform(0.55, 1))  # fmt: skip
 
 
@@ -132,13 +135,15 @@ def scrim(s: Scene, colour: Rgb, degrees: float, strength: float, *, blend: str 
 
 def finish(s: Scene) -> None:
     """What a designer leaves on top: grain, a colour wash, a hidden layer."""
+    if s.sparse:
+        return
     if s.dice.chance(0.22):
         light = fractal(s.dice, s.width // 2, s.height // 2, cell=0.006, octaves=1).repeat(2, 0).repeat(2, 1)
         height, width = light.shape
         gray = np.repeat((96 + light * 64)[..., None], 3, axis=2)
         s.shape("Grain", shapes.full(width, height), gray, 0, 0, opacity=s.dice.uniform(0.15, 0.4), blend=s.dice.pick(("overlay", "soft-light")))
     if s.dice.chance(0.2):
-        wash = ramp(slope(s.width, s.height, s.dice.uniform(0, 360)), s.palette.primary, s.palette.accent)
+        wash = tint(slope(s.width, s.height, s.dice.uniform(0, 360)), s.palette.primary, s.palette.accent)
         s.fill("Colour wash", wash, opacity=s.dice.uniform(0.05, 0.16), blend=s.dice.pick(("soft-light", "multiply", "screen", "color")))
     if s.dice.chance(0.25):
         s.type("DRAFT – not for print", s.head(6 * s.unit, s.palette.accent, language="en"), 4 * s.unit, s.height * 0.4, name="Note (hidden)",

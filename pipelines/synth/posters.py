@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipelines.formats.tree import Mask
@@ -14,17 +16,18 @@ from pipelines.synth.things import badge, logo, rule, thing
 from schemas.geometry import Box
 
 
-def title(s: Scene, x: float, y: float, width: float, style: Style, *, align: Align = "left", most: float = 16.0, name: str | None = None) -> float:
-    """The title in as few lines as stay large: one line, or a word a line. Returns the y below it."""
-    text = s.copy.title
-    one = fit(text, style, width, most=most * s.unit)
+def title(s: Scene, x: float, y: float, width: float, style: Style, *, align: Align = "left", most: float = 16.0,
+          room: float = 1e9, name: str | None = None) -> float:  # fmt: skip
+    """The title within ``width`` and ``room`` (height) px and ``most`` units of size: on one line, or a word a line where
+    that lets it be larger. Returns the y below it."""
+    text, most = s.copy.title, most * s.unit
     parts = text.split(" ")
+    one = fit(text, style, width, most=min(most, room / 1.1))
     longest = max(parts, key=lambda part: style.sized(100).width(part))
-    many = fit(longest, style, width, most=most * s.unit)
-    if len(parts) > 1 and many.size > one.size * 1.25:
-        text, one = "\n".join(parts) if len(parts) < 4 else text, many
-    at = x + {"left": 0.0, "centre": width / 2, "right": width}[align] if "\n" not in text else x
-    setting = s.type(text, one, x if width else at, y, width=width, align=align, leading=1.08, name=name)
+    many = fit(longest, style, width, most=min(most, room / (1.1 * len(parts))))
+    if 1 < len(parts) < 4 and many.size > one.size * 1.25:
+        text, one = "\n".join(parts), many
+    setting = s.type(text, one, x, y, width=width, align=align, leading=1.08, name=name)
     return y + setting.height
 
 
@@ -38,13 +41,14 @@ def full_photo(s: Scene) -> None:
     out = s.reach(0.08)
     s.picture("Photo", -out, -out, s.width + 2 * out, s.height + 2 * out)
     low = s.dice.chance(0.7)
+    scrim(s, mix(s.palette.deep, (0, 0, 0), 0.4), 270 if low else 90, 0.5, start=0.72)
     scrim(s, mix(s.palette.deep, (0, 0, 0), 0.3), 90 if low else 270, 0.88, blend=s.dice.pick(("normal", "multiply")))
     margin, colour = 6 * s.unit, s.palette.paper
     y = s.height * (0.6 if low else 0.06)
     with s.group("Headline"):
         rule(s, margin, y, 12 * s.unit, 0.7 * s.unit, s.palette.accent_on(s.palette.deep))
-        y = title(s, margin, y + 2.5 * s.unit, s.width - 2 * margin, s.head(10, colour))
-        s.type(s.copy.subtitle, s.body(3.1 * s.unit, colour), margin, y + s.unit, width=s.width - 2 * margin, opacity=0.9)
+        y = title(s, margin, y + 2.5 * s.unit, s.width - 2 * margin, s.head(10, colour), room=s.height * 0.2)
+        s.type(s.copy.subtitle, s.body(3.9 * s.unit, colour), margin, y + s.unit, width=s.width - 2 * margin, opacity=0.9)
     foot = s.body(2.3 * s.unit, s.palette.accent_on(s.palette.deep) if low else WHITE, language="en", weight=700, tracking=60)
     s.type("  •  ".join(details(s)[:3]), foot, margin, s.height - 8 * s.unit, language="en")
     logo(s, s.dice.pick(words.BRANDS.split("|")), s.width - margin, s.height * (0.05 if low else 0.93), 2.6 * s.unit, colour, align="right")
@@ -67,11 +71,11 @@ def swiss(s: Scene) -> None:
             }[kind]()  # fmt: skip
             if kind in ("square", "half") and s.dice.chance(0.5):
                 mask = shapes.turned(mask, s.dice.pick((15, 30, 45, 90)))
-            x, y = s.dice.uniform(-0.25, 0.75) * s.width, s.height * (0.2 + 0.22 * i) - size * s.dice.uniform(0.3, 0.6)
+            x, y = s.dice.uniform(-0.25, 0.75) * s.width, s.height * s.dice.uniform(0.42, 0.62) + s.height * 0.1 * (i % 2) - size * 0.1
             s.shape(f"{kind.title()} {i + 1}", mask, colour, x, y, blend=s.dice.pick(("normal", "multiply" if base == s.palette.paper else "screen")))
     ink = s.palette.on(base)
-    y = title(s, margin, margin, s.width - 2 * margin, s.head(12, ink), most=20)
-    s.type(s.copy.subtitle, s.body(2.8 * s.unit, ink), margin, y + 1.5 * s.unit, width=s.width * 0.6)
+    y = title(s, margin, margin, s.width - 2 * margin, s.head(12, ink), most=20, room=s.height * 0.32)
+    s.type(s.copy.subtitle, s.body(3.6 * s.unit, ink), margin, y + 1.5 * s.unit, width=s.width * 0.6)
     rule(s, margin, s.height - 15 * s.unit, s.width - 2 * margin, 0.25 * s.unit, ink)
     column = (s.width - 2 * margin) / 3
     with s.group("Details"):
@@ -98,8 +102,8 @@ def window(s: Scene) -> None:
     s.picture("Photo", round(x) - out, round(y) - out // 2, w + 2 * out, h + out, mask=mask)
     ink = s.palette.on(base)
     margin = 7 * s.unit
-    y = title(s, margin, s.height * 0.665, s.width - 2 * margin, s.head(9, ink), align="centre", most=11)
-    lines = s.type(s.copy.subtitle, s.body(2.6 * s.unit, s.palette.muted_on(base)), margin, y + s.unit, width=s.width - 2 * margin, align="centre")
+    y = title(s, margin, s.height * 0.665, s.width - 2 * margin, s.head(9, ink), align="centre", most=11, room=s.height * 0.14)
+    lines = s.type(s.copy.subtitle, s.body(3.2 * s.unit, s.palette.muted_on(base)), margin, y + s.unit, width=s.width - 2 * margin, align="centre")
     y = max(y + lines.height + 3 * s.unit, s.height * 0.88)
     s.type(" · ".join(details(s)[:2]), s.body(2.4 * s.unit, s.palette.accent_on(base), language="en", weight=700, tracking=80), s.width / 2, y,
            align="centre", language="en")  # fmt: skip
@@ -123,8 +127,8 @@ def retro(s: Scene) -> None:
             hill = shapes.waves(s.dice, s.width + 2 * out, height, depth=0.3)
             s.shape(f"Hill {i + 1}", hill, mix(s.palette.primary, s.palette.deep, 0.25 + 0.3 * i), -out, s.height - height + out)
     margin = 6 * s.unit
-    y = title(s, margin, margin, s.width - 2 * margin, s.head(12, s.palette.on(base)), align="centre", most=17)
-    s.type(s.copy.subtitle, s.body(2.8 * s.unit, s.palette.on(base)), margin, y + s.unit, width=s.width - 2 * margin, align="centre")
+    y = title(s, margin, margin, s.width - 2 * margin, s.head(12, s.palette.on(base)), align="centre", most=17, room=s.height * 0.2)
+    s.type(s.copy.subtitle, s.body(3.6 * s.unit, s.palette.on(base)), margin, y + s.unit, width=s.width - 2 * margin, align="centre")
     foot = s.body(2.4 * s.unit, s.palette.paper, language="en", weight=700, tracking=100)
     s.type("  /  ".join(details(s)[:3]), foot, s.width / 2, s.height - 8 * s.unit, align="centre", language="en")
 
@@ -138,21 +142,38 @@ def typographic(s: Scene) -> None:
     count = s.dice.integer(4, 6)
     step = min(s.height * 0.72 / count, style.size * 1.25)
     chosen = s.dice.integer(0, count - 1)
+    if s.dice.chance(0.4):
+        confetti(s, s.dice.integer(6, 16))
     with s.group("Repeated title"):
         for i in range(count):
-            from dataclasses import replace
-
             look = replace(style, colour=strong) if i == chosen else style
             shift = (i - chosen) * s.dice.uniform(-2, 2) * s.unit
             s.type(text, look, s.width / 2 + shift, s.height * 0.05 + i * step, align="centre", leading=1.1,
                    opacity=1.0 if i == chosen else max(0.12, 0.55 - 0.12 * abs(i - chosen)))  # fmt: skip
     thing(s, s.width * 0.5, s.height * 0.55, min(s.width * 0.45, s.height * 0.34))
     margin = 7 * s.unit
-    s.type(s.copy.subtitle, s.body(3 * s.unit, ink), margin, s.height * 0.78, width=s.width * 0.42)
+    s.type(s.copy.subtitle, s.body(3.6 * s.unit, ink), margin, s.height * 0.76, width=s.width * 0.42)
     s.type("\n".join(details(s)[:3]), s.body(2.4 * s.unit, strong, language="en", weight=700), margin, s.height - 13 * s.unit, language="en", leading=1.35)
-    if s.dice.chance(0.4):
-        confetti(s, s.dice.integer(6, 16))
 
 
-LAYOUTS = {"full-photo": full_photo, "swiss": swiss, "window": window, "retro": retro, "typographic": typographic}
+def minimal(s: Scene) -> None:
+    """A picture or a plain ground, a title, hardly more."""
+    s.sparse = True
+    out = s.reach(0.15)
+    if s.dice.chance(0.6):
+        s.picture("Photo", -out, -out, s.width + 2 * out, s.height + 2 * out, scene=s.dice.pick(("night", "aurora", "forest", "sea", "dunes")))
+        colour = WHITE
+    else:
+        colour = s.palette.on(ground(s))
+        size = round(s.dice.uniform(50, 95) * s.unit)
+        mask = s.dice.pick((shapes.ellipse(size, size), shapes.blob(s.dice, size), shapes.regular(size, s.dice.integer(3, 6))))
+        s.shape("Shape", mask, s.dice.pick(s.palette.accents), s.dice.uniform(-0.2, 0.5) * s.width, s.dice.uniform(0.3, 0.6) * s.height)
+    margin = 8 * s.unit
+    align: Align = s.dice.pick(("left", "centre"))
+    y = title(s, margin, s.dice.pick((0.07, 0.1, 0.14)) * s.height, s.width - 2 * margin, s.head(12, colour), align=align, room=s.height * 0.3)
+    if s.dice.chance(0.5):
+        s.type(s.copy.subtitle, s.body(3.8 * s.unit, colour), margin, y + s.unit, width=s.width - 2 * margin, align=align)
+
+
+LAYOUTS = {"minimal": minimal, "full-photo": full_photo, "swiss": swiss, "window": window, "retro": retro, "typographic": typographic}
 SIZES = ((600, 900), (720, 960), (640, 905), (700, 1000), (800, 1132), (560, 840), (900, 1200), (760, 760))

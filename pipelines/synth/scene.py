@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
 from pipelines.synth import shapes, words
@@ -16,8 +15,8 @@ from pipelines.synth.fonts import Pairing
 from pipelines.synth.icons import icon
 from pipelines.synth.palettes import Palette, Rgb
 from pipelines.synth.photos import photo
-from pipelines.synth.render import render
-from pipelines.synth.shapes import Coverage, filled
+from pipelines.synth.render import extent, render
+from pipelines.synth.shapes import Coverage, Paint, filled
 from pipelines.synth.text import Align, Setting, Style, typeset
 from schemas.compositing import Rgba
 from schemas.design import LayerKind
@@ -29,7 +28,8 @@ class Scene:
     """The canvas of one design in px, its choices, and the nodes so far.
 
     ``overflow`` says whether layers may reach out of the visible box; where not, every layer is cut to it. ``simple`` keeps
-    clipped layers to what OpenRaster can say (normal mode, no mask).
+    clipped layers to what OpenRaster can say (normal mode, no mask). A
+    ``sparse`` design has only what its layout needs.
     """
 
     width: int
@@ -40,6 +40,7 @@ class Scene:
     copy: words.Copy
     overflow: bool = True
     simple: bool = False
+    sparse: bool = False
     stack: list[list[Node]] = field(default_factory=lambda: [[]])
 
     @property
@@ -122,9 +123,20 @@ class Scene:
             )
             self.stack[-1].append(node)
 
+    @contextmanager
+    def merged(self, name: str, *, kind: LayerKind = LayerKind.IMAGE) -> Iterator[None]:
+        """What is added inside becomes one layer with pixels."""
+        self.stack.append([])
+        yield
+        children = self.stack.pop()
+        box = extent(children)
+        if not box.empty:
+            moved = Group(name, children=tuple(children))
+            self.add(name, render([moved], box), box.x0, box.y0, kind=kind)
+
     # --- parts
 
-    def fill(self, name: str, picture: npt.NDArray[np.float32] | Rgb, *, opacity: float = 1.0, blend: str = "normal",
+    def fill(self, name: str, picture: Paint | Rgb, *, opacity: float = 1.0, blend: str = "normal",
              kind: LayerKind = LayerKind.FILL, bleed: float = 0.0) -> Box:  # fmt: skip
         """A layer over all of the canvas; ``bleed``: how far a plain colour runs out of it, as a share."""
         if isinstance(picture, tuple):
@@ -134,7 +146,7 @@ class Scene:
         mask = shapes.full(self.width, self.height)
         return self.add(name, filled(mask, picture), 0, 0, kind=kind, opacity=opacity, blend=blend)
 
-    def shape(self, name: str, mask: Coverage, colour: Rgb | npt.NDArray[np.float32], x: float, y: float, *, opacity: float = 1.0,
+    def shape(self, name: str, mask: Coverage, colour: Rgb | Paint, x: float, y: float, *, opacity: float = 1.0,
               blend: str = "normal", clipped: bool = False, visible: bool = True, cut: Mask | None = None) -> Box:  # fmt: skip
         return self.add(name, filled(mask, colour), x, y, opacity=opacity, blend=blend, clipped=clipped, visible=visible, mask=cut)
 
@@ -213,4 +225,4 @@ class Scene:
     def document(self) -> Document:
         """The finished document, with its preview drawn."""
         nodes = tuple(self.stack[0])
-        return Document(self.width, self.height, nodes, preview=render(nodes, self.width, self.height))
+        return Document(self.width, self.height, nodes, preview=render(nodes, self.visible))

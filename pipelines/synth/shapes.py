@@ -14,13 +14,16 @@ from pipelines.synth.palettes import Rgb
 from schemas.compositing import Rgba
 
 Coverage = npt.NDArray[np.uint8]
+Paint = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+"""A picture ``[height, width, 3]``, 0..255."""
 Points = Sequence[tuple[float, float]]
 
 
-def filled(mask: Coverage, colour: Rgb | npt.NDArray[np.float32] | npt.NDArray[np.uint8]) -> Rgba:
+def filled(mask: Coverage, colour: Rgb | Paint) -> Rgba:
     """``mask`` as the alpha of one colour, or of a picture ``[height, width, 3]``."""
     out = np.empty((*mask.shape, 4), np.uint8)
-    out[..., :3] = colour if isinstance(colour, tuple) else np.clip(np.rint(colour), 0, 255)
+    plain = isinstance(colour, tuple) or colour.dtype == np.uint8
+    out[..., :3] = colour if plain else np.clip(np.rint(colour), 0, 255)
     out[..., 3] = mask
     return out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipelines.formats.tree import Mask
 from pipelines.synth import shapes, words
 from pipelines.synth.fonts import script_of
 from pipelines.synth.grounds import confetti, decorate, ground, scrim
@@ -11,7 +10,6 @@ from pipelines.synth.posters import details, title
 from pipelines.synth.scene import Scene
 from pipelines.synth.text import fit
 from pipelines.synth.things import avatar, badge, logo, rule, thing
-from schemas.geometry import Box
 
 
 def quote(s: Scene) -> None:
@@ -48,12 +46,12 @@ def sale(s: Scene) -> None:
         size = min(s.height * 0.5, s.width * 0.6)
         thing(s, s.width * 0.56, s.height * 0.42, size)
     with s.group("Offer"):
-        y = title(s, margin, s.height * 0.07, s.width - 2 * margin, s.head(9, ink), most=13)
+        y = title(s, margin, s.height * 0.07, s.width - 2 * margin, s.head(9, ink), most=13, room=s.height * 0.2)
         number = s.head(30 * s.unit, strong, language="en", weight=900)
         runs = [("-", number.sized(18 * s.unit)), (off, number)]
         setting = s.type(runs, None, margin, y, leading=1.05, language="en", name=f"Discount {off}")
         y += setting.height
-    s.type(s.copy.subtitle, s.body(3.2 * s.unit, ink), margin, y + s.unit, width=s.width * 0.55)
+    s.type(s.copy.subtitle, s.body(3.8 * s.unit, ink), margin, y + s.unit, width=s.width * 0.55)
     s.button(s.copy.call, margin, s.height * 0.84, 3.4 * s.unit, s.palette.on(base) if strong == ink else strong)
     confetti(s, s.dice.integer(5, 22))
 
@@ -93,12 +91,13 @@ def story(s: Scene) -> None:
     out = s.reach(0.1)
     s.picture("Photo", -out, -out, s.width + 2 * out, s.height + 2 * out)
     scrim(s, mix(s.palette.primary, (0, 0, 0), 0.55), s.dice.pick((90, 90, 60)), 0.92, blend=s.dice.pick(("normal", "multiply")), start=0.15)
+    scrim(s, (0, 0, 0), 270, 0.5, start=0.7)
     inset = round(4 * s.unit)
     frame = shapes.outline(s.width - 2 * inset, s.height - 2 * inset, s.dice.pick((0, 3)) * s.unit, max(1, round(0.35 * s.unit)))
     s.shape("Frame", frame, WHITE, inset, inset, opacity=0.7)
     margin = inset + 5 * s.unit
-    y = title(s, margin, s.height * 0.52, s.width - 2 * margin, s.head(9, s.palette.paper), align="centre", most=12)
-    setting = s.type(s.copy.subtitle, s.body(3.2 * s.unit, s.palette.paper), margin, y + s.unit, width=s.width - 2 * margin, align="centre")
+    y = title(s, margin, s.height * 0.52, s.width - 2 * margin, s.head(9, s.palette.paper), align="centre", most=12, room=s.height * 0.18)
+    setting = s.type(s.copy.subtitle, s.body(3.7 * s.unit, s.palette.paper), margin, y + s.unit, width=s.width - 2 * margin, align="centre")
     y += setting.height + 3 * s.unit
     facts = details(s)
     with s.group("Facts", opacity=0.95):
@@ -119,19 +118,15 @@ def profile(s: Scene) -> None:
     s.shape("Halo", shapes.ring(round(side * 1.12), side * 0.03), s.palette.accent_on(base), x - side * 0.06, y - side * 0.06)
     s.picture("Portrait ground", x, y, side, side, cover=hole, scene=s.dice.pick(("bokeh", "spheres")))
     avatar(s, x + side / 2, y + side / 2, side * 0.82)
-    y = title(s, margin, max(s.height * 0.5, y + side + 3 * s.unit), s.width - 2 * margin, s.head(9, ink), most=11)
+    y = title(s, margin, max(s.height * 0.5, y + side + 3 * s.unit), s.width - 2 * margin, s.head(9, ink), most=11, room=s.height * 0.16)
     rule(s, margin, y + s.unit, 10 * s.unit, 0.6 * s.unit, s.palette.accent_on(base))
-    setting = s.type(s.copy.subtitle, s.body(3 * s.unit, s.palette.muted_on(base)), margin, y + 3 * s.unit, width=s.width - 2 * margin)
+    setting = s.type(s.copy.subtitle, s.body(3.5 * s.unit, s.palette.muted_on(base)), margin, y + 3 * s.unit, width=s.width - 2 * margin)
     y += setting.height + 5 * s.unit
     with s.group("Facts"):
         for name, text in zip(("bell", "pin", "star"), details(s), strict=False):
             s.icon(name, 3 * s.unit, s.palette.accent_on(base), margin, y)
             s.type(text, s.body(2.5 * s.unit, ink, language="en", weight=600), margin + 4.5 * s.unit, y, language="en")
             y += 4.4 * s.unit
-    if s.dice.chance(0.5):
-        cut = Mask(Box(0, 0, s.width, s.height), shapes.rounded(s.width, s.height, 0))
-        s.shape("Vignette", 255 - shapes.blurred(shapes.rounded(s.width, s.height, 6 * s.unit), 4 * s.unit)[0][
-            (pad := int(4 * s.unit * 2.6) + 1) : pad + s.height, pad : pad + s.width], s.palette.deep, 0, 0, blend="multiply", opacity=0.5, cut=cut)  # fmt: skip
 
 
 LAYOUTS = {"quote": quote, "sale": sale, "collage": collage, "story": story, "profile": profile}

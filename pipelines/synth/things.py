@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.synth import shapes
-from pipelines.synth.noise import radial, ramp, slope
+from pipelines.synth.noise import radial, tint, slope
 from pipelines.synth.palettes import WHITE, Rgb, mix, turned
 from pipelines.synth.scene import Scene
 from pipelines.synth.text import fit
@@ -21,7 +21,7 @@ def phone(s: Scene, x: float, y: float, height: float) -> None:
         s.shadow("Phone", body, x, y, blur=w * 0.1, drop=w * 0.08, opacity=0.4)
         s.shape("Phone body", body, (22, 22, 28), x, y)
         screen = shapes.rounded(w - 2 * rim, h - 2 * rim, w * 0.11)
-        box = s.shape("Screen", screen, ramp(slope(w - 2 * rim, h - 2 * rim, 60), s.palette.primary, s.palette.secondary), x + rim, y + rim)
+        box = s.shape("Screen", screen, tint(slope(w - 2 * rim, h - 2 * rim, 60), s.palette.primary, s.palette.secondary), x + rim, y + rim)
         if not box.empty:
             s.picture("Screen photo", x + rim, y + rim, w - 2 * rim, (h - 2 * rim) * 0.6, clipped=True)
         s.panel("Card on screen", x + w * 0.14, y + h * 0.66, w * 0.72, h * 0.1, s.palette.paper, w * 0.05)
@@ -41,7 +41,7 @@ def bottle(s: Scene, x: float, y: float, height: float) -> None:
     with s.group("Bottle"):
         ground = shapes.ellipse(round(w * 1.3), max(4, round(w * 0.22)))
         s.shadow("Bottle", ground, x - w * 0.15, y + h - w * 0.14, blur=w * 0.07, drop=0, opacity=0.45)
-        s.shape("Glass", glass, ramp(light, mix(colour, WHITE, 0.5), colour, mix(colour, (0, 0, 0), 0.45)), x, y)
+        s.shape("Glass", glass, tint(light, mix(colour, WHITE, 0.5), colour, mix(colour, (0, 0, 0), 0.45)), x, y)
         label = shapes.rounded(round(w * 0.92), round(h * 0.3), 2)
         s.shape("Label", label, s.palette.paper, x + w * 0.04, y + h * 0.5, clipped=True)
         s.icon(s.dice.pick(("leaf", "drop", "sun", "star")), w * 0.36, colour, x + w * 0.32, y + h * 0.57)
@@ -55,16 +55,16 @@ def cup(s: Scene, x: float, y: float, height: float) -> None:
     with s.group("Cup"):
         saucer = shapes.ellipse(round(w * 1.35), round(h * 0.26))
         s.shadow("Saucer", saucer, x - w * 0.18, y + h * 0.84, blur=h * 0.06, drop=h * 0.05, opacity=0.4)
-        s.shape("Saucer", saucer, ramp(slope(saucer.shape[1], saucer.shape[0], 90), mix(colour, WHITE, 0.4), mix(colour, (0, 0, 0), 0.2)), x - w * 0.18, y + h * 0.84)
+        s.shape("Saucer", saucer, tint(slope(saucer.shape[1], saucer.shape[0], 90), mix(colour, WHITE, 0.4), mix(colour, (0, 0, 0), 0.2)), x - w * 0.18, y + h * 0.84)
         s.shape("Handle", shapes.ring(round(h * 0.5), h * 0.09), mix(colour, (0, 0, 0), 0.12), x + w * 0.74, y + h * 0.22)
         t = np.linspace(0, np.pi / 2, 14)
         side = [(w * (0.1 + 0.22 * float(1 - np.cos(a))), h * (0.16 + 0.82 * float(np.sin(a)))) for a in t]
         mug = shapes.polygon([*side, *((w * 0.92 - px, py) for px, py in reversed(side))], w, h)
-        s.shape("Mug", mug, ramp(slope(w, h, 10), mix(colour, WHITE, 0.35), colour, mix(colour, (0, 0, 0), 0.3)), x, y)
+        s.shape("Mug", mug, tint(slope(w, h, 10), mix(colour, WHITE, 0.35), colour, mix(colour, (0, 0, 0), 0.3)), x, y)
         rim = shapes.ellipse(round(w * 0.72), round(h * 0.26))
         s.shape("Rim", rim, mix(colour, WHITE, 0.55), x + w * 0.1, y + h * 0.03)
         drink = shapes.ellipse(round(w * 0.64), round(h * 0.2))
-        s.shape("Drink", drink, ramp(radial(drink.shape[1], drink.shape[0], 0.4, 0.4), (150, 96, 58), (70, 40, 24)), x + w * 0.14, y + h * 0.06)
+        s.shape("Drink", drink, tint(radial(drink.shape[1], drink.shape[0], 0.4, 0.4), (150, 96, 58), (70, 40, 24)), x + w * 0.14, y + h * 0.06)
         soft, pad = shapes.blurred(shapes.rounded(max(3, w // 16), round(h * 0.3), w / 30), max(1.0, w * 0.03))
         for at in (0.32, 0.5):
             s.shape("Steam", soft, WHITE, x + w * at - pad, y - h * (0.2 + 0.4 * at) - pad, blend="screen", opacity=0.6)
@@ -103,7 +103,7 @@ def plant(s: Scene, x: float, y: float, height: float) -> None:
             s.shape(f"Leaf {i + 1}", turned_mask, colour, cx - turned_mask.shape[1] / 2, cy - turned_mask.shape[0] / 2)
         w, tall = round(h * 0.36), round(h * 0.36)
         pot = shapes.polygon([(0, 0), (w, 0), (w * 0.82, tall), (w * 0.18, tall)], w, tall)
-        s.shape("Pot", pot, ramp(slope(w, tall, 0), s.palette.accent, mix(s.palette.accent, (0, 0, 0), 0.3)), x + h * 0.17, y + h * 0.64)
+        s.shape("Pot", pot, tint(slope(w, tall, 0), s.palette.accent, mix(s.palette.accent, (0, 0, 0), 0.3)), x + h * 0.17, y + h * 0.64)
 
 
 THINGS = {
@@ -144,11 +144,11 @@ def logo(s: Scene, name: str, x: float, y: float, size: float, colour: Rgb, *, a
 
 
 def avatar(s: Scene, cx: float, cy: float, size: float) -> None:
-    """A small portrait: a disc with a head and shoulders clipped to it."""
+    """A small portrait: a disc with a head and shoulders clipped to it; one layer where it is very small."""
     side = max(8, round(size))
     x, y = cx - side / 2, cy - side / 2
     skin = s.dice.pick(((241, 204, 176), (198, 140, 100), (120, 78, 54), (224, 172, 130)))
-    with s.group("Avatar"):
+    with s.merged("Avatar") if side < 70 else s.group("Avatar"):
         s.shape("Disc", shapes.ellipse(side, side), turned(s.dice.pick(s.palette.accents), s.dice.uniform(-20, 20), 0.1), x, y)
         s.shape("Shoulders", shapes.ellipse(round(side * 0.9), round(side * 0.8)), s.dice.pick(s.palette.accents), x + side * 0.05, y + side * 0.66, clipped=True)
         hair = shapes.ellipse(round(side * 0.52), round(side * 0.56))
@@ -157,7 +157,7 @@ def avatar(s: Scene, cx: float, cy: float, size: float) -> None:
 
 
 def bars(s: Scene, x: float, y: float, width: float, height: float, count: int, colour: Rgb) -> None:
-    with s.group("Bar chart"):
+    with s.merged("Bar chart", kind=LayerKind.SHAPE) if width < 260 else s.group("Bar chart"):
         step = width / count
         for i in range(count):
             tall = height * s.dice.uniform(0.2, 1)

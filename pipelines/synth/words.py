@@ -22,9 +22,9 @@ class Copy:
 
 
 THEMES = {
-    "music": ("night", "aurora", "bokeh"), "travel": ("mountains", "sea", "dunes"), "coffee": ("table", "bokeh", "forest"),
-    "sale": ("bokeh", "spheres", "table"), "art": ("spheres", "bokeh", "dunes"), "nature": ("forest", "mountains", "sea"),
-    "tech": ("night", "spheres", "aurora"), "food": ("table", "bokeh", "sea"), "film": ("night", "dunes", "aurora"),
+    "music": ("night", "aurora", "bokeh"), "travel": ("mountains", "sea", "dunes"), "coffee": ("table", "forest", "mountains"),
+    "sale": ("sea", "spheres", "dunes", "bokeh"), "art": ("spheres", "sea", "dunes"), "nature": ("forest", "mountains", "sea"),
+    "tech": ("night", "spheres", "aurora"), "food": ("table", "table", "sea"), "film": ("night", "dunes", "aurora", "sea"),
     "sport": ("mountains", "dunes", "sea"), "home": ("spheres", "table", "forest"), "winter": ("aurora", "mountains", "forest"),
 }  # fmt: skip
 """The scenes (photos.py) that suit a theme."""
@@ -156,6 +156,13 @@ QUOTES = {
     "ar": "الضوء أقدم الألوان.|من سار على الدرب وصل.", "he": "לאט לאט מגיעים רחוק.|האור הוא הצבע הראשון.",
 }  # fmt: skip
 
+ROLES = {
+    "en": "Art director|Architect|Photographer|Head baker", "de": "Architektin|Grafiker|Gärtnerin", "fr": "Architecte|Photographe|Libraire",
+    "es": "Arquitecta|Diseñador|Fotógrafa", "it": "Architetto|Fotografa", "pt": "Arquiteta|Jardineiro", "pl": "Architekt|Fotografka",
+    "tr": "Mimar|Fotoğrafçı", "sv": "Arkitekt|Fotograf", "el": "Αρχιτέκτονας|Φωτογράφος", "ru": "Архитектор|Дизайнер", "uk": "Художниця|Архітектор",
+    "ar": "مهندسة معمارية|مصور", "he": "אדריכלית|צלם", "ja": "建築家|写真家", "zh": "建筑师|摄影师", "ko": "건축가|사진작가",
+}  # fmt: skip
+
 BRANDS = "Nordlys|Atelier Nine|Fable & Co|Orbita|Kestrel|Lumen|Halden|Tidewater|Piccolo|Verdant|Monocle Bay|Ostra|Juniper|Saltbox"
 MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
 
@@ -169,10 +176,15 @@ def draw_language(dice: Dice) -> str:
     return dice.pick(list(_LANGUAGES), list(_LANGUAGES.values()))
 
 
-def draw_copy(dice: Dice, language: str) -> Copy:
-    """A copy line of ``language``."""
-    theme, title, subtitle, call = dice.pick(_COPY[language].splitlines()).split("|")
+def draw_copy(dice: Dice, language: str, themes: tuple[str, ...] = ()) -> Copy:
+    """A copy line of ``language``, of one of ``themes`` where it has such a line."""
+    lines = [line.split("|") for line in _COPY[language].splitlines()]
+    theme, title, subtitle, call = dice.pick([line for line in lines if line[0] in themes] or lines)
     return Copy(language, theme, title, subtitle, call)
+
+
+def role(dice: Dice, language: str) -> str:
+    return dice.pick(ROLES[language].split("|"))
 
 
 def words(table: dict[str, str], language: str) -> tuple[list[str], str]:

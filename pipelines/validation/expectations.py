@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -161,6 +162,7 @@ def _great_expectations(values: pa.Table) -> Iterator[Callable[[Rule], Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         import great_expectations as gx
         from great_expectations import expectations
         from great_expectations.data_context.types.base import ProgressBarsConfig

@@ -25,26 +25,37 @@ _CHUNK = 1 << 20
 
 
 class Tables:
-    """The tables that could be opened; ``problems`` are those of the files themselves."""
+    """The tables of a dataset. ``problems``: what is wrong with their files; ``digests``: the sha256 of each file."""
 
     def __init__(self, store: Store, dataset: Dataset) -> None:
         self._store = store
         self.problems: list[Problem] = []
-        self.shards = self._usable("shards", dataset.shards, SHARD_SCHEMA)
-        self.index = self._usable("index", dataset.index, INDEX_SCHEMA)
-        self.ledger = self._usable("ledger", dataset.ledger, LEDGER_SCHEMA)
-        self.plan = self._usable("plan", (dataset.plan,), PLAN_SCHEMA)
+        self.digests: dict[str, str] = {}
+        self._readable: dict[str, bool] = {}
+        self.shards, self.index, self.ledger = dataset.shards, dataset.index, dataset.ledger
+        self.plan = (dataset.plan,)
+        tables = (
+            ("plan", self.plan, PLAN_SCHEMA),
+            ("shards", self.shards, SHARD_SCHEMA),
+            ("index", self.index, INDEX_SCHEMA),
+            ("ledger", self.ledger, LEDGER_SCHEMA),
+        )
+        for kind, names, schema in tables:
+            found = list(self._check(kind, names, schema))
+            self._readable[kind] = not found
+            self.problems += found
 
-    @property
-    def whole(self) -> bool:
-        """Whether every table can be read, so that comparing them makes sense."""
-        return not self.problems
+    def readable(self, *kinds: str) -> bool:
+        """Whether all parts of these tables are whole."""
+        return all(self._readable[kind] for kind in kinds)
 
-    def batches(self, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The rows of tables in order, a bounded number at a time."""
+    def batches(
+        self, names: Iterable[str], columns: Sequence[str] | None = None, rows: int = BATCH_ROWS
+    ) -> Iterator[pa.Table]:
+        """The rows of tables in order, at most ``rows`` at a time."""
         for name in names:
             with self._store.open(name) as source:
-                for batch in pq.ParquetFile(source).iter_batches(BATCH_ROWS, columns=columns):
+                for batch in pq.ParquetFile(source).iter_batches(rows, columns=columns):
                     yield pa.Table.from_batches([batch])
 
     def columns(self, names: Iterable[str], columns: Sequence[str], schema: pa.Schema) -> pa.Table:
@@ -52,18 +63,14 @@ class Tables:
         empty = pa.schema([schema.field(column) for column in columns]).empty_table()
         return pa.concat_tables([empty, *self.batches(names, columns)])
 
-    def _usable(self, kind: str, names: Sequence[str], schema: pa.Schema) -> list[str]:
-        usable = []
-        for name in names:
-            found = list(self._check(kind, name, schema))
-            self.problems.extend(Problem(where=quoted(name)[1:-1], message=message) for message in found)
-            if not found:
-                usable.append(name)
+    def _check(self, kind: str, names: Sequence[str], schema: pa.Schema) -> Iterator[Problem]:
         if len(set(names)) != len(names):
-            self.problems.append(Problem(where="dataset.json", message=f"{kind}: a table is named twice"))
-        return usable
+            yield Problem(where="dataset.json", message=f"{kind}: a table is named twice")
+        for name in names:
+            for message in self._check_file(kind, name, schema):
+                yield Problem(where=quoted(name)[1:-1], message=message)
 
-    def _check(self, kind: str, name: str, schema: pa.Schema) -> Iterator[str]:
+    def _check_file(self, kind: str, name: str, schema: pa.Schema) -> Iterator[str]:
         match = TABLE_NAME.fullmatch(name)
         if match is None or match[1] != kind:
             yield f"is no name of a table of kind {kind}"
@@ -73,6 +80,7 @@ class Tables:
             with self._store.open(name) as source:
                 while chunk := source.read(_CHUNK):
                     digest.update(chunk)
+            self.digests[name] = digest.hexdigest()
             if digest.hexdigest()[:8] != match["sha8"]:
                 yield f"its sha256 starts with {digest.hexdigest()[:8]}, which is not in its name"
             with self._store.open(name) as source:

@@ -48,6 +48,7 @@ from schemas.ledger import LEDGER_SCHEMA, Code, LedgerRow, State
 from schemas.licence import SYNTHETIC
 from schemas.sample import Sample, layer_stem, restyle_stem, write_shard
 
+
 @dataclass
 class Entry:
     """One input of the plan: a published sample, or why there is none."""
@@ -205,9 +206,9 @@ def publish(root: Path, content: Draft | Sequence[Entry], **changes: Any) -> Sto
         shards=(shards,),
         index=(index,),
         ledger=(ledger,),
-    ).model_copy(update=changes)
+    )
     store.write(CROISSANT_JSON, croissant(store, dataset))
-    store.write(DATASET_JSON, dataset.to_json())
+    store.write(DATASET_JSON, dataset.model_copy(update=changes).to_json())
     return store
 
 

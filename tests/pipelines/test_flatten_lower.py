@@ -225,6 +225,13 @@ def test_the_neutral_part_of_a_blended_layer_leaves_no_alpha():
     assert error(stack, doc)[1] <= 1
 
 
+def test_a_neutral_layer_over_a_translucent_backdrop_still_paints():
+    doc = document(leaf((90, 180, 200, 100)), leaf((255, 255, 255, 200), (4, 4, 8, 8), blend_mode="color-burn"))
+    stack = lower(doc, ANY)
+    assert len(stack.layers) == 2
+    assert error(stack, doc)[1] <= 2
+
+
 def test_a_group_that_multiplies_keeps_its_layers_and_one_that_overlays_is_merged():
     for mode, count in (("multiply", 3), ("overlay", 2)):
         children = (leaf((200, 10, 10), (2, 2, 12, 12)), leaf((10, 200, 10, 90), (6, 6, 20, 20)))

@@ -11,12 +11,10 @@ from PIL import Image
 from rich.console import Console
 
 from pipelines import formats
-from pipelines.errors import Rejected
 from pipelines.flatten import FlattenConfig
 from pipelines.formats.tree import Document, Group, Leaf
 from pipelines.inspect import inspect
 from schemas.geometry import Box
-from schemas.ledger import Code
 
 
 def leaf(name, colour, box, **fields):
@@ -41,18 +39,15 @@ def made(tmp_path):
 
 
 def run(path, out=None, config=None):
+    """(what is printed, the exit status)"""
     text = io.StringIO()
-    error = None
-    try:
-        inspect(str(path), out, Console(file=text, width=200), config)
-    except Rejected as rejected:
-        error = rejected
-    return text.getvalue(), error
+    status = inspect(str(path), out, Console(file=text, width=200), config)
+    return text.getvalue(), status
 
 
 def test_tree_stack_and_error_are_printed(made):
-    printed, error = run(made())
-    assert error is None
+    printed, status = run(made())
+    assert status == 0
     for part in ("100 x 80 px", "front  group", "[red]badge[/]  image, [80, 10, 120, 40], opacity 50%"):
         assert part in printed
     assert "canvas 120 x 80, visible [0, 0, 100, 80]" in printed
@@ -80,30 +75,37 @@ def test_a_mismatch_is_shown_and_then_refused(made, tmp_path):
     out = tmp_path / "out"
     preview = np.full((80, 100, 4), 255, np.uint8)
     preview[:, :50, :3] = 0
-    printed, error = run(made(leaf("dust", (9, 9, 9, 9), (0, 0, 5, 5), undrawn=("bevel",)), preview=preview), out)
-    assert error is not None
-    assert error.code is Code.RECOMPOSE_MISMATCH
-    assert "bevel" in error.message
+    printed, status = run(made(leaf("dust", (9, 9, 9, 9), (0, 0, 5, 5), undrawn=("bevel",)), preview=preview), out)
+    assert status == 1
     assert "not drawn: bevel" in printed
+    assert printed.splitlines()[-1].startswith("recompose_mismatch: mean error ")
+    assert printed.splitlines()[-1].endswith(": bevel")
     with Image.open(out / "difference.png") as image:
         assert image.getpixel((210, 70)) == (255, 255, 255, 255)
         assert image.getpixel((290, 70))[0] == (255 - 240) * 8
 
 
 def test_a_design_that_is_too_small_is_shown_all_the_same(made):
-    printed, error = run(made(), config=FlattenConfig(min_side=500))
-    assert error is not None
-    assert error.code is Code.TOO_SMALL
+    printed, status = run(made(), config=FlattenConfig(min_side=500))
+    assert status == 1
     assert "recomposition" in printed
+    assert printed.splitlines()[-1].startswith("too_small: 100 x 80 px")
 
 
 def test_what_is_no_design_is_refused(tmp_path):
     path = tmp_path / "broken.psd"
     path.write_bytes(b"8BPS nonsense")
-    printed, error = run(path)
-    assert error is not None
-    assert error.code is Code.UNREADABLE
-    assert printed == ""
-    missing = run(tmp_path / "missing.psd")[1]
-    assert missing is not None
-    assert missing.code is Code.NOT_FOUND
+    printed, status = run(path)
+    assert status == 1
+    assert printed.startswith("unreadable: ")
+    printed, status = run(tmp_path / "missing.psd")
+    assert status == 1
+    assert printed.startswith("not_found: ")
+
+
+def test_a_hostile_name_prints_as_plain_text(made):
+    printed, status = run(made(leaf("\x1b[31mred\nline[bold]" + "x" * 500, (1, 2, 3, 255), (0, 0, 9, 9))))
+    assert status == 0
+    assert "\x1b" not in printed
+    assert "red line[bold]" in printed
+    assert "x" * 70 not in printed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -52,7 +52,6 @@ def defined(layers: list[Placed], canvas: Box) -> npt.NDArray[np.float64]:
 
 
 @given(stacks)
-@settings(deadline=None)
 def test_the_composite_is_the_definition_rounded_once(layers: list[Placed]) -> None:
     ours, exact = composite(layers, CANVAS), defined(layers, CANVAS)
     shown = ours[..., 3] > 0
@@ -63,7 +62,6 @@ def test_the_composite_is_the_definition_rounded_once(layers: list[Placed]) -> N
 
 
 @given(stacks, st.integers(0, 6))
-@settings(deadline=None)
 def test_over_is_associative(layers: list[Placed], cut: int) -> None:
     """Compositing the upper layers first and laying the result over the lower ones differs by rounding alone."""
     lower, upper = layers[:cut], layers[cut:]
@@ -75,7 +73,6 @@ def test_over_is_associative(layers: list[Placed], cut: int) -> None:
 
 
 @given(stacks, placed())
-@settings(deadline=None)
 def test_a_transparent_layer_changes_nothing_and_an_opaque_one_hides(layers: list[Placed], top: Placed) -> None:
     pixels, box = top
     clear, solid = pixels.copy(), pixels.copy()
@@ -88,14 +85,12 @@ def test_a_transparent_layer_changes_nothing_and_an_opaque_one_hides(layers: lis
 
 
 @given(stacks)
-@settings(deadline=None)
 def test_a_part_of_the_canvas_is_that_part_of_the_composite(layers: list[Placed]) -> None:
     part = Box(2, 1, 7, 5)
     assert np.array_equal(composite(layers, part), composite(layers, CANVAS)[part.slices])
 
 
 @given(stacks)
-@settings(deadline=None)
 def test_the_fast_path_is_within_a_level_a_translucent_layer(layers: list[Placed]) -> None:
     exact, fast = composite(layers, CANVAS), composite_fast(layers, CANVAS)
     allowed = 1 + sum(bool(((pixels[..., 3] > 0) & (pixels[..., 3] < 255)).any()) for pixels, _ in layers)

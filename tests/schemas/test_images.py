@@ -21,7 +21,7 @@ pictures = npst.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12
 
 
 @given(pictures, st.sampled_from(Codec), st.sampled_from([0, 1, 4, 6]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_picture_comes_back_exactly(pixels: np.ndarray, codec: Codec, effort: int) -> None:
     assert np.array_equal(decode(encode(pixels, codec, effort)), pixels)
 

@@ -110,7 +110,7 @@ def test_a_shard_cut_anywhere_is_an_error() -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_damaged_shard_raises_our_errors_alone(data: st.DataObject) -> None:
     damaged = bytearray(shard(samples()[:2]))
     for _ in range(data.draw(st.integers(1, 4))):

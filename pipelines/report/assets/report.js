@@ -204,10 +204,11 @@ function fit() {
   if (!parts.canvas) return;
   const room = $("d-fit").getBoundingClientRect();
   const { width, height } = parts.card.record.canvas;
+  fitCompare(room);
   let factor = Math.min((room.width - 32) / width, (room.height - 32) / height);
   if (dialog.dataset.view === "exploded") {
     const steps = Math.max(1, parts.layers.length - 1);
-    const gap = Math.min(44, (0.5 * room.height) / steps);
+    const gap = Math.min(90, (0.5 * room.height) / steps);
     const rise = steps * gap * Number($("d-spread").value) / 50 * 0.81;
     dialog.style.setProperty("--gap", `${gap}px`);
     factor = Math.min((room.width - 60) / (0.83 * width + 0.56 * height), Math.max(0.3 * room.height, room.height - 60 - rise) / (0.59 * (0.56 * width + 0.83 * height)));
@@ -215,6 +216,20 @@ function fit() {
   parts.canvas.style.width = `${Math.max(1, width * factor)}px`;
   parts.canvas.style.height = `${Math.max(1, height * factor)}px`;
   parts.canvas.classList.toggle("pixelated", factor >= 3);
+}
+
+/** One pane beside the other where that leaves them larger than one below the other. */
+function fitCompare(room) {
+  const [x0, y0, x1, y1] = parts.card.record.visible;
+  const width = x1 - x0, height = y1 - y0;
+  const [gap, caption] = [18, 36];
+  const beside = Math.min((room.width - 4 * gap) / 3 / width, (room.height - 2 * gap - caption) / height);
+  const below = Math.min((room.width - 2 * gap) / width, ((room.height - 4 * gap) / 3 - caption) / height);
+  const narrow = room.width < 620;
+  const factor = narrow ? Math.min((room.width - 2 * gap) / width, (room.height - 2 * gap - caption) / height) : Math.max(beside, below);
+  parts.compare.classList.toggle("below", narrow || below > beside);
+  parts.compare.classList.toggle("pixelated", factor >= 3);
+  parts.compare.style.setProperty("--across", `${Math.max(1, width * factor)}px`);
 }
 
 // ---- the side panel

@@ -1,0 +1,160 @@
+"""PSD files of other programs: the corpus reads or is rejected, and what a file says is read truly."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.errors import Rejected
+from pipelines.formats import Document, Group, Leaf, ReadLimits, detect, read
+from pipelines.formats.psd_text import direction_of, language_of, weight_of
+from schemas.compositing import on_solid
+from schemas.design import LayerKind
+from schemas.ledger import Code
+
+LIMITS = ReadLimits()
+
+
+def files(corpus: Path) -> list[Path]:
+    return sorted(path for path in corpus.rglob("*") if path.suffix.lower() in (".psd", ".psb", ".ora"))
+
+
+def opened(path: Path) -> Document:
+    format = detect(str(path))
+    assert format is not None
+    return read(path, format, LIMITS)
+
+
+def leaves(document: Document) -> dict[str, Leaf]:
+    return {node.name: node for _, node in document.walk() if isinstance(node, Leaf)}
+
+
+def test_every_file_of_the_corpus_is_read_or_rejected(corpus: Path) -> None:
+    codes: Counter[Code] = Counter()
+    texts = 0
+    for path in files(corpus):
+        try:
+            document = opened(path)
+            codes[Code.OK] += 1
+        except Rejected as error:
+            codes[error.code] += 1
+            continue
+        if document.preview is not None:
+            assert document.preview.shape == (document.height, document.width, 4)
+            assert document.preview.dtype == np.uint8
+        for _, node in document.walk():
+            assert 0 <= node.opacity <= 1
+            if node.mask is not None:
+                assert node.mask.pixels.shape == (node.mask.box.height, node.mask.box.width)
+            if isinstance(node, Leaf):
+                texts += node.text is not None
+                pixels = node.pixels()
+                assert pixels.shape == (node.box.height, node.box.width, 4) and pixels.dtype == np.uint8
+    assert codes[Code.UNREADABLE] >= 5
+    assert codes[Code.OK] >= 180
+    assert set(codes) <= {Code.OK, Code.UNREADABLE, Code.UNSUPPORTED, Code.TOO_LARGE}
+    assert texts >= 70
+
+
+def test_files_without_layers_keep_their_picture(corpus: Path) -> None:
+    document = opened(corpus / "psd-tools/tests/psd_files/0layers.psd")
+    assert document.nodes == () and document.preview is not None
+
+
+def test_typography_is_the_files_own(corpus: Path) -> None:
+    document = opened(corpus / "psd.rb/spec/files/text.psd")
+    text = next(leaf.text for leaf in leaves(document).values() if leaf.text)
+    assert text.content == "Make a change and save."
+    run = text.runs[0]
+    assert run.font == "HelveticaNeue-Light" and run.weight == 300
+    assert run.size == pytest.approx(33.0, abs=0.1)
+    assert run.colour == "#ffffff"
+
+
+def test_every_text_of_the_corpus_has_font_size_and_colour(corpus: Path) -> None:
+    missing = []
+    for path in files(corpus):
+        try:
+            document = opened(path)
+        except Rejected:
+            continue
+        for name, leaf in leaves(document).items():
+            if leaf.kind is LayerKind.TEXT and leaf.text is not None:
+                missing += [(path.name, name) for run in leaf.text.runs if not (run.font and run.size and run.colour)]
+    assert missing == []
+
+
+def test_legacy_effects_are_seen(corpus: Path) -> None:
+    document = opened(corpus / "triplesolitaire/art/512triple.psd")
+    effects = {effect for _, node in document.walk() for effect in node.effects}
+    assert {"drop-shadow", "inner-shadow", "gradient-overlay"} <= effects
+
+
+def test_adjustments_are_leaves_that_say_so(corpus: Path) -> None:
+    document = opened(corpus / "psd-tools/tests/psd_files/adjustments/invert_rgb.psd")
+    assert "adjustment:invert" in {note for _, node in document.walk() for note in node.undrawn}
+
+
+def test_groups_say_whether_they_are_isolated(corpus: Path) -> None:
+    through = opened(corpus / "psd-tools/tests/psd_files/passthrough_opacity.psd")
+    assert any(isinstance(node, Group) and not node.isolated for _, node in through.walk())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "psd-tools/tests/psd_files/colormodes/4x4_8bit_lab.psd",
+        "psd-tools/tests/psd_files/colormodes/4x4_8bit_grayscale.psd",
+        "psd-tools/tests/psd_files/layers-minimal/solid-color-fill.psd",
+        "oov-psd/testdata/rgb16bit.psd",
+        "olve-openraster/Olve.OpenRaster.Test/map_1.ora",
+    ],
+)
+def test_layers_and_merged_picture_are_converted_alike(corpus: Path, name: str) -> None:
+    """Most opaque pixels of the top layer are in the preview."""
+    document = opened(corpus / name)
+    assert document.preview is not None
+    top = [node for node in document.nodes if isinstance(node, Leaf) and node.visible][-1]
+    part = top.box.intersect(document.visible)
+    pixels = top.pixels()[part.within(top.box).slices]
+    shown = document.preview[part.slices]
+    solid = pixels[..., 3] == 255
+    assert solid.any()
+    difference = np.abs(on_solid(pixels, 255) - on_solid(shown, 255)).max(axis=2)[solid]
+    assert np.median(difference) <= 2
+
+
+def test_render_draws_the_document_without_its_preview(corpus: Path) -> None:
+    document = opened(corpus / "psd-tools/tests/psd_files/layers-minimal/pixel-layer.psd")
+    assert document.render is not None
+    drawn = document.render()
+    assert drawn is not None and document.preview is not None
+    assert np.abs(on_solid(drawn, 255) - on_solid(document.preview, 255)).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "direction"),
+    [
+        ("Hello", "en", "ltr"),
+        ("東京タワー", "ja", "ltr"),
+        ("北京", "zh", "ltr"),
+        ("서울", "ko", "ltr"),
+        ("Привет", "ru", "ltr"),
+        ("שלום", "he", "rtl"),
+        ("مرحبا 12", "ar", "rtl"),
+        ("123 !", None, "ltr"),
+    ],
+)
+def test_language_and_direction_are_guessed_from_the_script(text: str, language: str | None, direction: str) -> None:
+    assert (language_of(text), direction_of(text)) == (language, direction)
+
+
+@pytest.mark.parametrize(
+    ("font", "weight"),
+    [("Inter-Regular", 400), ("Inter-SemiBold", 600), ("Lato-Black", 900), ("Foo-ExtraLight", 200), ("Foo-Bold", 700)],
+)
+def test_weight_is_guessed_from_the_fonts_name(font: str, weight: int) -> None:
+    assert weight_of(font) == weight
