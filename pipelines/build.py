@@ -120,7 +120,7 @@ class Run:
             )
         return keys
 
-    def dedup(self, extracted: Sequence[str], winners: set[str]) -> list[str]:
+    def dedup(self, extracted: Sequence[str], winners: set[int]) -> list[str]:
         """The barrier: which designs of the whole dataset are dropped. One small artefact a unit, keyed by what it
         says."""
         store, name = self.context.store, "dedup"
@@ -191,9 +191,9 @@ def _failed_rows(store: Store, dataset: Dataset, code: Code | None) -> set[int]:
     }
 
 
-def _winners(store: Store, base: Dataset | None) -> set[str]:
-    """The designs of the published generation: they win over any duplicate that comes later."""
-    return {key for batch in batches(store, base.index if base else (), ["key"]) for key in batch["key"].to_pylist()}
+def _winners(store: Store, base: Dataset | None) -> set[int]:
+    """The rows of the published generation: they win over any duplicate that comes later."""
+    return {row for batch in batches(store, base.index if base else (), ["row"]) for row in batch["row"].to_pylist()}
 
 
 def _validate(config: BuildConfig, store: Store, dataset: Dataset, reporter: Reporter) -> None:

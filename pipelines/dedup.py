@@ -99,10 +99,10 @@ def signature(sample: Sample, composite: Rgba, row: int, unit: int) -> Signature
     )
 
 
-def decide(signatures: Iterable[Signature], winners: Set[str], config: DedupConfig) -> dict[int, tuple[Code, str]]:
+def decide(signatures: Iterable[Signature], winners: Set[int], config: DedupConfig) -> dict[int, tuple[Code, str]]:
     """Which rows are dropped, and why: ``{row: (code, message that names the winner)}``.
 
-    ``winners`` are the design ids that were published before: they stay, whatever they resemble. Among the rest the
+    ``winners`` are the rows that were published before: they stay, whatever they resemble. Among the rest the
     lowest row wins. The order of ``signatures`` does not matter; they are read once, and held in some 500 bytes each.
     """
     table = _Table(signatures, winners)
@@ -145,7 +145,7 @@ def _near(table: _Table, original: npt.NDArray[np.intp], config: DedupConfig) ->
 class _Table:
     """The signatures in order of precedence (earlier winners, then by row), in flat arrays."""
 
-    def __init__(self, signatures: Iterable[Signature], winners: Set[str]) -> None:
+    def __init__(self, signatures: Iterable[Signature], winners: Set[int]) -> None:
         columns = {name: bytearray() for name in ("ids", "hashes", "pixels", "colours", "texts", "layers")}
         rows, counts, aspects, flags = array("q"), array("q"), array("d"), array("b")
         for each in signatures:
@@ -158,7 +158,7 @@ class _Table:
             rows.append(each.row)
             counts.append(len(each.layers) // (2 * _LAYER_BYTES))
             aspects.append(each.aspect)
-            flags.append(each.flat | (each.design_id in winners) << 1)
+            flags.append(each.flat | (each.row in winners) << 1)
         flag = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
         row = np.array(rows, np.int64)
         self.order = np.lexsort((row, flag < 2))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pipelines.artefacts import WORK
 from pipelines.errors import UsageError
 from pipelines.publish import batches, load_dataset
+from pipelines.report import stale_assets
 from pipelines.storage import TEMPORARY, Store
 from schemas.dataset import Dataset
 
@@ -26,7 +27,7 @@ def collect(store: Store, *, work: bool) -> list[str]:
     named = set(_named(store, dataset))
     garbage = [name for folder in ("shards", "manifest") for name in store.all_names(folder) if name not in named]
     garbage += [name for name in store.all_names(WORK) if work or TEMPORARY in name]
-    garbage += [name for name in store.all_names("report") if TEMPORARY in name]
+    garbage += [name for name in store.all_names("report") if TEMPORARY in name] + stale_assets(store)
     store.delete(garbage)
     return garbage
 

@@ -91,7 +91,9 @@ def fetch(uri: str, into: Path, limits: ReadLimits, options: Mapping[str, Any]) 
         raise Rejected(Code.UNSUPPORTED, str(error)) from None
     except FileNotFoundError:
         raise Rejected(Code.NOT_FOUND, f"there is nothing at {uri}") from None
-    except OSError as error:
+    except (Rejected, MemoryError):
+        raise
+    except Exception as error:  # every store has exceptions of its own
         raise Rejected(Code.UNREADABLE, f"cannot fetch {uri}: {first_line(error)}") from error
 
 

@@ -20,12 +20,19 @@ def product(s: Scene) -> None:
     margin = 0.08 * s.height + 2 * s.unit
     size = s.height * s.dice.uniform(0.78, 1.02)
     disc = round(s.height * 0.95)
-    s.shape("Spot", shapes.ellipse(disc, disc), mix(base, s.palette.paper, 0.35), s.width * 0.78 - disc / 2, (s.height - disc) / 2, opacity=0.8)
+    s.shape(
+        "Spot",
+        shapes.ellipse(disc, disc),
+        mix(base, s.palette.paper, 0.35),
+        s.width * 0.78 - disc / 2,
+        (s.height - disc) / 2,
+        opacity=0.8,
+    )
     thing(s, s.width * 0.78 - size * 0.3, (s.height - size) * 0.5, size)
     ink = s.palette.on(base)
     width = s.width * 0.5
     with s.group("Words"):
-        logo(s, s.dice.pick(words.BRANDS.split("|")), margin, s.height * 0.09, s.height * 0.055, ink)
+        logo(s, words.draw_brand(s.dice), margin, s.height * 0.09, s.height * 0.055, ink)
         style = fit(s.copy.title, s.head(10, ink), width, most=s.height * 0.2)
         s.type(s.copy.title, style, margin, s.height * 0.25, leading=1.1)
         below = s.height * 0.25 + style.size * 1.25
@@ -48,8 +55,16 @@ def diagonal(s: Scene) -> None:
     margin, ink = 5 * s.unit, s.palette.on(base)
     width = s.width - w - margin + lean * 0.3
     y = title(s, margin, s.height * 0.12, width, s.head(9, ink), most=s.height * 0.2 / s.unit, room=s.height * 0.36)
-    setting = s.type(s.copy.subtitle, s.body(s.height * 0.068, ink), margin, y + s.unit, width=width * 0.95, opacity=0.85)
-    s.button(s.copy.call, margin, max(s.height * 0.74, y + setting.height + 2 * s.unit), s.height * 0.06, s.palette.accent_on(base))
+    setting = s.type(
+        s.copy.subtitle, s.body(s.height * 0.068, ink), margin, y + s.unit, width=width * 0.95, opacity=0.85
+    )
+    s.button(
+        s.copy.call,
+        margin,
+        max(s.height * 0.74, y + setting.height + 2 * s.unit),
+        s.height * 0.06,
+        s.palette.accent_on(base),
+    )
 
 
 def centred(s: Scene) -> None:
@@ -60,7 +75,16 @@ def centred(s: Scene) -> None:
     ink = s.palette.on(base)
     style = fit(s.copy.title, s.head(12, ink), s.width * 0.66, most=s.height * 0.3)
     panel_width = max(style.width(s.copy.title), s.width * 0.4) + 10 * s.unit
-    s.panel("Veil", (s.width - panel_width) / 2, s.height * 0.12, panel_width, s.height * 0.76, base, 2 * s.unit, opacity=0.72)
+    s.panel(
+        "Veil",
+        (s.width - panel_width) / 2,
+        s.height * 0.12,
+        panel_width,
+        s.height * 0.76,
+        base,
+        2 * s.unit,
+        opacity=0.72,
+    )
     top = s.height * 0.2
     s.type(s.copy.title, style, s.width / 2, top, align="centre", leading=1.15)
     y = top + style.size * 1.25
@@ -78,13 +102,48 @@ def panorama(s: Scene) -> None:
     w, h = s.width * s.dice.uniform(0.38, 0.5), s.height * 0.74
     x, y = s.dice.pick((0.05 * s.width, s.width * 0.95 - w)), (s.height - h) / 2
     with s.group("Card"):
-        s.panel("Card", x, y, w, h, s.palette.paper, s.dice.pick((0, 1.5, 3)) * s.unit, opacity=s.dice.pick((0.82, 0.92, 1.0)))
+        s.panel(
+            "Card",
+            x,
+            y,
+            w,
+            h,
+            s.palette.paper,
+            s.dice.pick((0, 1.5, 3)) * s.unit,
+            opacity=s.dice.pick((0.82, 0.92, 1.0)),
+        )
         inner = 3.5 * s.unit
-        below = title(s, x + inner, y + inner * 0.7, w - 2 * inner, s.head(8, s.palette.deep), most=s.height * 0.16 / s.unit, room=h * 0.42)
-        s.type(s.copy.subtitle, s.body(s.height * 0.058, mix(s.palette.deep, s.palette.paper, 0.25)), x + inner, below + 0.5 * s.unit, width=w - 2 * inner)
-        s.button(s.copy.call, x + inner, y + h - inner * 0.6 - s.height * 0.135, s.height * 0.056, s.palette.accent_on(s.palette.paper, 2.0))
-    s.type(words.draw_date(s.dice), s.body(s.height * 0.05, s.palette.paper, language="en", weight=700, tracking=80),
-           s.width - 4 * s.unit if x < s.width / 3 else 4 * s.unit, s.height * 0.86, align="right" if x < s.width / 3 else "left", language="en")  # fmt: skip
+        below = title(
+            s,
+            x + inner,
+            y + inner * 0.7,
+            w - 2 * inner,
+            s.head(8, s.palette.deep),
+            most=s.height * 0.16 / s.unit,
+            room=h * 0.42,
+        )
+        s.type(
+            s.copy.subtitle,
+            s.body(s.height * 0.058, mix(s.palette.deep, s.palette.paper, 0.25)),
+            x + inner,
+            below + 0.5 * s.unit,
+            width=w - 2 * inner,
+        )
+        s.button(
+            s.copy.call,
+            x + inner,
+            y + h - inner * 0.6 - s.height * 0.135,
+            s.height * 0.056,
+            s.palette.accent_on(s.palette.paper, 2.0),
+        )
+    s.type(
+        words.draw_date(s.dice),
+        s.body(s.height * 0.05, s.palette.paper, language="en", weight=700, tracking=80),
+        s.width - 4 * s.unit if x < s.width / 3 else 4 * s.unit,
+        s.height * 0.86,
+        align="right" if x < s.width / 3 else "left",
+        language="en",
+    )
 
 
 LAYOUTS = {"product": product, "diagonal": diagonal, "centred": centred, "panorama": panorama}

@@ -23,7 +23,7 @@ _FAMILIES, _TEMPLATE, _VARIANT, _FORMAT = range(4)  # separate streams of the sa
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of design: its layouts, its canvas sizes, and which sizes a layout is made for (all where it says nothing)."""
+    """A kind of design: its layouts, its canvas sizes, and the sizes a layout is made for (all without an entry)."""
 
     layouts: Mapping[str, Callable[[Scene], None]]
     sizes: Sequence[tuple[int, int]]
@@ -39,7 +39,12 @@ KINDS: dict[str, Kind] = {
 }
 
 
-_SUITED = {"menu": ("food", "coffee"), "sale": ("sale", "winter", "home"), "player": ("music", "film"), "profile": ("art", "tech", "music")}
+_SUITED = {
+    "menu": ("food", "coffee"),
+    "sale": ("sale", "winter", "home"),
+    "player": ("music", "film"),
+    "profile": ("art", "tech", "music"),
+}
 """The themes that some layouts ask for."""
 
 
@@ -54,7 +59,9 @@ class Member:
 
 def member_of(seed: int, index: int) -> Member:
     block, offset = divmod(index, BLOCK)
-    sizes = Dice(seed, block, _FAMILIES).pick(((1,) * 8, (1, 1, 1, 2, 1, 2), (2, 1, 3, 1, 1), (1, 1, 1, 1, 1, 3), (4, 1, 1, 1, 1)))
+    sizes = Dice(seed, block, _FAMILIES).pick(
+        ((1,) * 8, (1, 1, 1, 2, 1, 2), (2, 1, 3, 1, 1), (1, 1, 1, 1, 1, 3), (4, 1, 1, 1, 1))
+    )
     first = 0
     for size in sizes:
         if offset < first + size:

@@ -2,7 +2,7 @@
 
 Rights: all may be used, embedded and redistributed; pictures made with them are free of their licences' conditions.
 
-- Source Sans Pro, Source Serif Pro (Adobe), Manrope, Hanken Grotesk, Amatic SC, Fredoka One: SIL OFL 1.1, packages ``font-*``
+- Source Sans Pro, Source Serif Pro (Adobe), Manrope, Hanken Grotesk, Amatic SC, Fredoka One: SIL OFL 1.1, ``font-*``
 - Caladea (Carolina Giovagnoli, Andrés Torresi): Apache-2.0, package ``font-caladea``
 - Noto Sans Arabic, Noto Sans Hebrew (The Noto Project Authors): SIL OFL 1.1, package ``justmytype-intl-rtl``
 - Noto Sans CJK JP (Adobe, Google): SIL OFL 1.1, packages ``noto-cjk-sans-jp-regular`` and ``noto-cjk-sans-jp-bold``
@@ -24,14 +24,22 @@ LATIN, GREEK, CYRILLIC, ARABIC, HEBREW, CJK = "latin", "greek", "cyrillic", "ara
 _EUROPE = frozenset({LATIN, GREEK, CYRILLIC})
 
 SCRIPTS = {
-    "el": GREEK, "ru": CYRILLIC, "uk": CYRILLIC, "bg": CYRILLIC, "ar": ARABIC, "he": HEBREW, "ja": CJK, "zh": CJK, "ko": CJK,
-}  # fmt: skip
+    "el": GREEK,
+    "ru": CYRILLIC,
+    "uk": CYRILLIC,
+    "bg": CYRILLIC,
+    "ar": ARABIC,
+    "he": HEBREW,
+    "ja": CJK,
+    "zh": CJK,
+    "ko": CJK,
+}
 """The script of a language; every other language is written in Latin."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """One file: its package, path in it, CSS weight, and whether it is italic. ``axes``: a variable font's weight axis."""
+    """One file: its package, path in it, CSS weight, and whether it is italic. ``axes``: it is a variable font."""
 
     package: str
     path: str
@@ -56,11 +64,22 @@ class Family:
         return min(slanted, key=lambda face: abs(face.weight - weight))
 
 
-_WEIGHTS = {"ExtraLight": 200, "Light": 300, "Regular": 400, "Medium": 500, "Semibold": 600, "SemiBold": 600, "Bold": 700,
-            "ExtraBold": 800, "Black": 900}  # fmt: skip
+_WEIGHTS = {
+    "ExtraLight": 200,
+    "Light": 300,
+    "Regular": 400,
+    "Medium": 500,
+    "Semibold": 600,
+    "SemiBold": 600,
+    "Bold": 700,
+    "ExtraBold": 800,
+    "Black": 900,
+}
 
 
-def _faces(package: str, stem: str, uprights: str, italics: str = "", suffix: str = "ttf", slant: str = "It") -> tuple[Face, ...]:
+def _faces(
+    package: str, stem: str, uprights: str, italics: str = "", suffix: str = "ttf", slant: str = "It"
+) -> tuple[Face, ...]:
     folder = package.replace("-", "_") + "/files"
     faces = [Face(package, f"{folder}/{stem}-{name}.{suffix}", _WEIGHTS[name]) for name in uprights.split()]
     for name in italics.split():
@@ -82,31 +101,59 @@ def _cjk(name: str, weight: int) -> Face:
 FAMILIES = {
     family.name: family
     for family in (
-        Family("Source Sans Pro", _faces("font-source-sans-pro", "SourceSansPro", "Light Regular Semibold Bold Black",
-                                         "Regular Semibold Bold"), _EUROPE),
-        Family("Source Serif Pro", _faces("font-source-serif-pro", "SourceSerifPro", "Light Regular Semibold Bold Black",
-                                          "Regular Semibold Bold"), _EUROPE),
+        Family(
+            "Source Sans Pro",
+            _faces(
+                "font-source-sans-pro", "SourceSansPro", "Light Regular Semibold Bold Black", "Regular Semibold Bold"
+            ),
+            _EUROPE,
+        ),
+        Family(
+            "Source Serif Pro",
+            _faces(
+                "font-source-serif-pro", "SourceSerifPro", "Light Regular Semibold Bold Black", "Regular Semibold Bold"
+            ),
+            _EUROPE,
+        ),
         Family("Manrope", _faces("font-manrope", "Manrope", "Light Regular Medium SemiBold Bold ExtraBold"), _EUROPE),
-        Family("Hanken Grotesk", _faces("font-hanken-grotesk", "HankenGrotesk", "Light Regular Medium SemiBold Bold",
-                                        "Light Regular Bold", "otf", "Italic"), frozenset({LATIN})),
-        Family("Caladea", _faces("font-caladea", "Caladea", "Regular Bold", "Regular Bold", slant="Italic"), frozenset({LATIN})),
+        Family(
+            "Hanken Grotesk",
+            _faces(
+                "font-hanken-grotesk",
+                "HankenGrotesk",
+                "Light Regular Medium SemiBold Bold",
+                "Light Regular Bold",
+                "otf",
+                "Italic",
+            ),
+            frozenset({LATIN}),
+        ),
+        Family(
+            "Caladea",
+            _faces("font-caladea", "Caladea", "Regular Bold", "Regular Bold", slant="Italic"),
+            frozenset({LATIN}),
+        ),
         Family("Fredoka One", _faces("font-fredoka-one", "FredokaOne", "Regular"), frozenset({LATIN}), body=False),
         Family("Amatic SC", _faces("font-amatic-sc", "AmaticSC", "Regular Bold"), frozenset({LATIN}), body=False),
         Family("Noto Sans Arabic", _noto("notosansarabic", "NotoSansArabic"), frozenset({ARABIC})),
         Family("Noto Sans Hebrew", _noto("notosanshebrew", "NotoSansHebrew"), frozenset({HEBREW})),
         Family("Noto Sans CJK JP", (_cjk("Regular", 400), _cjk("Bold", 700)), frozenset({CJK, LATIN})),
     )
-}  # fmt: skip
+}
 
 
 def script_of(language: str) -> str:
-    return SCRIPTS.get(language.split("-")[0], LATIN)
+    return SCRIPTS.get(language.split("-", maxsplit=1)[0], LATIN)
 
 
 def families_for(language: str, *, display: bool) -> list[Family]:
     """The families that cover ``language``, those fit for headlines or those fit for reading."""
     script = script_of(language)
-    fits = [family for family in FAMILIES.values() if script in family.scripts and (family.display if display else family.body)]
+    fits = [
+        family
+        for family in FAMILIES.values()
+        if script in family.scripts and (family.display if display else family.body)
+    ]
     return fits if script == CJK else [family for family in fits if CJK not in family.scripts]
 
 

@@ -51,7 +51,13 @@ def _heart(pen: Pen) -> None:
 def _star(pen: Pen) -> None:
     angles = np.radians(-90 + 36 * np.arange(10))
     radii = np.where(np.arange(10) % 2 == 0, 11, 4.6)
-    pen.polygon([(float(12 + r * np.cos(a)) * _SCALE, float(12.5 + r * np.sin(a)) * _SCALE) for a, r in zip(angles, radii, strict=True)], fill=255)
+    pen.polygon(
+        [
+            (float(12 + r * np.cos(a)) * _SCALE, float(12.5 + r * np.sin(a)) * _SCALE)
+            for a, r in zip(angles, radii, strict=True)
+        ],
+        fill=255,
+    )
 
 
 def _chat(pen: Pen) -> None:
@@ -167,15 +173,31 @@ def _note(pen: Pen) -> None:
 
 
 ICONS: dict[str, Callable[[Pen], None]] = {
-    "home": _home, "search": _search, "user": _user, "heart": _heart, "star": _star, "chat": _chat, "pin": _pin, "play": _play,
-    "pause": _pause, "bolt": _bolt, "check": _check, "plus": _plus, "arrow": _arrow, "bell": _bell, "cloud": _cloud, "sun": _sun,
-    "moon": _moon, "drop": _drop, "leaf": _leaf, "gear": _gear, "chart": _chart, "cart": _cart, "cup": _cup, "note": _note,
-}  # fmt: skip
-
-BY_THEME = {
-    "music": "note", "travel": "pin", "coffee": "cup", "sale": "cart", "art": "star", "nature": "leaf", "tech": "bolt", "food": "heart",
-    "film": "play", "sport": "bolt", "home": "home", "winter": "moon",
-}  # fmt: skip
+    "home": _home,
+    "search": _search,
+    "user": _user,
+    "heart": _heart,
+    "star": _star,
+    "chat": _chat,
+    "pin": _pin,
+    "play": _play,
+    "pause": _pause,
+    "bolt": _bolt,
+    "check": _check,
+    "plus": _plus,
+    "arrow": _arrow,
+    "bell": _bell,
+    "cloud": _cloud,
+    "sun": _sun,
+    "moon": _moon,
+    "drop": _drop,
+    "leaf": _leaf,
+    "gear": _gear,
+    "chart": _chart,
+    "cart": _cart,
+    "cup": _cup,
+    "note": _note,
+}
 
 
 @lru_cache(maxsize=64)
@@ -187,4 +209,6 @@ def _drawn(name: str) -> Image.Image:
 
 def icon(name: str, size: int) -> Coverage:
     """The pictogram ``name`` in ``size`` px."""
-    return np.asarray(_drawn(name).resize((size, size), Image.Resampling.BOX if size < 24 * _SCALE else Image.Resampling.BICUBIC))
+    return np.asarray(
+        _drawn(name).resize((size, size), Image.Resampling.BOX if size < 24 * _SCALE else Image.Resampling.BICUBIC)
+    )

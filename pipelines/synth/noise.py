@@ -14,8 +14,10 @@ Field = npt.NDArray[np.float32]
 
 
 def fractal(dice: Dice, width: int, height: int, *, cell: float = 0.3, octaves: int = 4, stretch: float = 1.0) -> Field:
-    """Fractal value noise in 0..1. ``cell``: size of the largest features as a share of the longer side; ``stretch``: how
-    much wider than high they are."""
+    """Fractal value noise in 0..1.
+
+    ``cell``: size of the largest features as a share of the longer side; ``stretch``: their width to height.
+    """
     out = np.zeros((height, width), np.float32)
     weight = total = 1.0
     size = max(width, height) * cell
@@ -26,7 +28,9 @@ def fractal(dice: Dice, width: int, height: int, *, cell: float = 0.3, octaves: 
         weight *= 0.5
         size = max(2.0, size * 0.5)
     low, high = float(out.min()), float(out.max())
-    return (out - np.float32(low)) / np.float32(max(1e-6, high - low))
+    out -= np.float32(low)
+    out /= np.float32(max(1e-6, high - low))
+    return out
 
 
 def _enlarged(grid: Field, width: int, height: int) -> Field:
@@ -50,7 +54,8 @@ def slope(width: int, height: int, degrees: float) -> Field:
     x, y = axes(width, height)
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     t = (x - 0.5) * np.float32(width * cos) + (y - 0.5) * np.float32(height * sin)
-    return (t / np.float32(abs(width * cos) + abs(height * sin)) + np.float32(0.5)).astype(np.float32)
+    out: Field = np.asarray(t / (abs(width * cos) + abs(height * sin)) + 0.5, np.float32)
+    return out
 
 
 def radial(width: int, height: int, cx: float = 0.5, cy: float = 0.5, radius: float = 0.7) -> Field:

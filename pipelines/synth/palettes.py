@@ -87,16 +87,34 @@ class Palette:
 
 # paper, deep, primary, secondary, accent
 _CURATED = [
-    "faf6ee 1d2433 e4572e 29335c f3a712", "f4f1de 2b2d42 e07a5f 3d405b 81b29a", "fffcf2 252422 eb5e28 403d39 ccc5b9",
-    "f1faee 13293d e63946 457b9d a8dadc", "fdf0d5 003049 c1121f 669bbc f4a261", "fefae0 283618 606c38 dda15e bc6c25",
-    "edf6f9 0b3c49 006d77 83c5be e29578", "f8f4ff 240046 7b2cbf c77dff ff9e00", "fff8f0 1e1e24 92140c 111d4a ffcf99",
-    "f7f7ff 27187e 758bfd ff8600 aeb8fe", "fbfefb 0d1f2d 2e86ab a23b72 f18f01", "fff1e6 3a0ca3 f72585 4361ee 4cc9f0",
-    "f6f4f0 14213d fca311 34435e e5e5e5", "f0f3f5 212529 0ea5e9 10b981 f59e0b", "fef9ef 17303b 227c9d fe6d73 ffcb77",
-    "f5ebe0 3b2c26 8a5a44 d5bdaf a3b18a", "f3f8f2 12372a 436850 adbc9f fbdb93", "fffafb 2d1e2f d81159 8f2d56 ffbc42",
-    "f4f4f9 1b1b2f 5c6bc0 e43f5a 53d8fb", "fdfcdc 073b4c 118ab2 ef476f ffd166", "f9f5f0 331e36 41337a 6ea4bf c2efeb",
-    "fff6e9 301014 d72638 140f2d f49d37", "eef4ed 0b2545 134074 8da9c4 f28482", "faf3dd 1a3a3a 5e6472 aed9e0 ffa69e",
-    "f7ede2 3d2b3d f28482 84a59d f6bd60", "ffffff 0f172a 6366f1 ec4899 14b8a6", "f8fafc 111827 2563eb 7c3aed f97316",
-]  # fmt: skip
+    "faf6ee 1d2433 e4572e 29335c f3a712",
+    "f4f1de 2b2d42 e07a5f 3d405b 81b29a",
+    "fffcf2 252422 eb5e28 403d39 ccc5b9",
+    "f1faee 13293d e63946 457b9d a8dadc",
+    "fdf0d5 003049 c1121f 669bbc f4a261",
+    "fefae0 283618 606c38 dda15e bc6c25",
+    "edf6f9 0b3c49 006d77 83c5be e29578",
+    "f8f4ff 240046 7b2cbf c77dff ff9e00",
+    "fff8f0 1e1e24 92140c 111d4a ffcf99",
+    "f7f7ff 27187e 758bfd ff8600 aeb8fe",
+    "fbfefb 0d1f2d 2e86ab a23b72 f18f01",
+    "fff1e6 3a0ca3 f72585 4361ee 4cc9f0",
+    "f6f4f0 14213d fca311 34435e e5e5e5",
+    "f0f3f5 212529 0ea5e9 10b981 f59e0b",
+    "fef9ef 17303b 227c9d fe6d73 ffcb77",
+    "f5ebe0 3b2c26 8a5a44 d5bdaf a3b18a",
+    "f3f8f2 12372a 436850 adbc9f fbdb93",
+    "fffafb 2d1e2f d81159 8f2d56 ffbc42",
+    "f4f4f9 1b1b2f 5c6bc0 e43f5a 53d8fb",
+    "fdfcdc 073b4c 118ab2 ef476f ffd166",
+    "f9f5f0 331e36 41337a 6ea4bf c2efeb",
+    "fff6e9 301014 d72638 140f2d f49d37",
+    "eef4ed 0b2545 134074 8da9c4 f28482",
+    "faf3dd 1a3a3a 5e6472 aed9e0 ffa69e",
+    "f7ede2 3d2b3d f28482 84a59d f6bd60",
+    "ffffff 0f172a 6366f1 ec4899 14b8a6",
+    "f8fafc 111827 2563eb 7c3aed f97316",
+]
 
 
 def draw_palette(dice: Dice) -> Palette:

@@ -27,9 +27,9 @@ from schemas.geometry import Box
 class Scene:
     """The canvas of one design in px, its choices, and the nodes so far.
 
-    ``overflow`` says whether layers may reach out of the visible box; where not, every layer is cut to it. ``simple`` keeps
-    clipped layers to what OpenRaster can say (normal mode, no mask). A
-    ``sparse`` design has only what its layout needs.
+    ``overflow`` says whether layers may reach out of the visible box; where not, every layer is cut to it. ``simple``
+    keeps clipped layers to what OpenRaster can say (normal mode, no mask). A ``sparse`` design has only what its layout
+    needs.
     """
 
     width: int
@@ -104,7 +104,13 @@ class Scene:
 
     @contextmanager
     def group(
-        self, name: str, *, opacity: float = 1.0, blend: str = "normal", isolated: bool = False, mask: Mask | None = None
+        self,
+        name: str,
+        *,
+        opacity: float = 1.0,
+        blend: str = "normal",
+        isolated: bool = False,
+        mask: Mask | None = None,
     ) -> Iterator[None]:
         """What is added inside becomes the children of a group; an empty one leaves nothing."""
         self.stack.append([])
@@ -136,8 +142,16 @@ class Scene:
 
     # --- parts
 
-    def fill(self, name: str, picture: Paint | Rgb, *, opacity: float = 1.0, blend: str = "normal",
-             kind: LayerKind = LayerKind.FILL, bleed: float = 0.0) -> Box:  # fmt: skip
+    def fill(
+        self,
+        name: str,
+        picture: Paint | Rgb,
+        *,
+        opacity: float = 1.0,
+        blend: str = "normal",
+        kind: LayerKind = LayerKind.FILL,
+        bleed: float = 0.0,
+    ) -> Box:
         """A layer over all of the canvas; ``bleed``: how far a plain colour runs out of it, as a share."""
         if isinstance(picture, tuple):
             out = self.reach(bleed)
@@ -146,35 +160,86 @@ class Scene:
         mask = shapes.full(self.width, self.height)
         return self.add(name, filled(mask, picture), 0, 0, kind=kind, opacity=opacity, blend=blend)
 
-    def shape(self, name: str, mask: Coverage, colour: Rgb | Paint, x: float, y: float, *, opacity: float = 1.0,
-              blend: str = "normal", clipped: bool = False, visible: bool = True, cut: Mask | None = None) -> Box:  # fmt: skip
-        return self.add(name, filled(mask, colour), x, y, opacity=opacity, blend=blend, clipped=clipped, visible=visible, mask=cut)
+    def shape(
+        self,
+        name: str,
+        mask: Coverage,
+        colour: Rgb | Paint,
+        x: float,
+        y: float,
+        *,
+        opacity: float = 1.0,
+        blend: str = "normal",
+        clipped: bool = False,
+        visible: bool = True,
+        cut: Mask | None = None,
+    ) -> Box:
+        return self.add(
+            name, filled(mask, colour), x, y, opacity=opacity, blend=blend, clipped=clipped, visible=visible, mask=cut
+        )
 
-    def panel(self, name: str, x: float, y: float, width: float, height: float, colour: Rgb, radius: float = 0, **look: float) -> Box:
+    def panel(
+        self, name: str, x: float, y: float, width: float, height: float, colour: Rgb, radius: float = 0, **look: float
+    ) -> Box:
         """A rounded rectangle."""
         mask = shapes.rounded(max(1, round(width)), max(1, round(height)), radius)
         return self.add(name, filled(mask, colour), x, y, opacity=look.get("opacity", 1.0))
 
-    def shadow(self, name: str, mask: Coverage, x: float, y: float, *, blur: float, drop: float, opacity: float = 0.35,
-               colour: Rgb = (0, 0, 0)) -> Box:  # fmt: skip
+    def shadow(
+        self,
+        name: str,
+        mask: Coverage,
+        x: float,
+        y: float,
+        *,
+        blur: float,
+        drop: float,
+        opacity: float = 0.35,
+        colour: Rgb = (0, 0, 0),
+    ) -> Box:
         """A soft shadow of ``mask`` as a layer of its own; opacity lies in its pixels."""
         soft, pad = shapes.blurred(mask, max(0.6, blur))
         soft = (soft * np.float32(opacity)).astype(np.uint8)
         return self.add(f"{name} shadow", filled(soft, colour), x - pad, y - pad + drop)
 
-    def card(self, name: str, x: float, y: float, width: float, height: float, colour: Rgb, radius: float, *, lift: float = 1.0) -> Box:
+    def card(
+        self,
+        name: str,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        colour: Rgb,
+        radius: float,
+        *,
+        lift: float = 1.0,
+    ) -> Box:
         """A rounded panel with its soft shadow below."""
         mask = shapes.rounded(max(1, round(width)), max(1, round(height)), radius)
         self.shadow(name, mask, x, y, blur=lift * self.unit, drop=lift * self.unit * 0.6, opacity=0.22)
         return self.add(name, filled(mask, colour), x, y)
 
-    def picture(self, name: str, x: float, y: float, width: float, height: float, *, scene: str | None = None, clipped: bool = False,
-                mask: Mask | None = None, opacity: float = 1.0, cover: Coverage | None = None) -> Box:  # fmt: skip
+    def picture(
+        self,
+        name: str,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        *,
+        scene: str | None = None,
+        clipped: bool = False,
+        mask: Mask | None = None,
+        opacity: float = 1.0,
+        cover: Coverage | None = None,
+    ) -> Box:
         """A photograph that suits the theme; ``cover`` is its alpha where it is not a rectangle."""
-        scene = scene or self.dice.pick(words.THEMES[self.copy.theme])
+        scene = scene or self.dice.pick(words.scenes(self.copy.theme))
         image = photo(scene, self.dice.child(), round(width), round(height))
         alpha = shapes.full(round(width), round(height)) if cover is None else cover
-        return self.add(name, filled(alpha, image), x, y, kind=LayerKind.IMAGE, clipped=clipped, mask=mask, opacity=opacity)
+        return self.add(
+            name, filled(alpha, image), x, y, kind=LayerKind.IMAGE, clipped=clipped, mask=mask, opacity=opacity
+        )
 
     def icon(self, name: str, size: float, colour: Rgb, x: float, y: float, **look: float) -> Box:
         mask = icon(name, max(4, round(size)))
@@ -182,31 +247,96 @@ class Scene:
 
     # --- type
 
-    def head(self, size: float, colour: Rgb, *, language: str | None = None, italic: bool = False, weight: int | None = None,
-             tracking: float = 0.0) -> Style:  # fmt: skip
+    def head(
+        self,
+        size: float,
+        colour: Rgb,
+        *,
+        language: str | None = None,
+        italic: bool = False,
+        weight: int | None = None,
+        tracking: float = 0.0,
+    ) -> Style:
         fonts = self.fonts.for_language(language or self.language)
         return Style(fonts.display, max(5, round(size)), colour, weight or fonts.heavy, italic, tracking)
 
-    def body(self, size: float, colour: Rgb, *, language: str | None = None, italic: bool = False, weight: int | None = None,
-             tracking: float = 0.0) -> Style:  # fmt: skip
+    def body(
+        self,
+        size: float,
+        colour: Rgb,
+        *,
+        language: str | None = None,
+        italic: bool = False,
+        weight: int | None = None,
+        tracking: float = 0.0,
+    ) -> Style:
         fonts = self.fonts.for_language(language or self.language)
         return Style(fonts.body, max(5, round(size)), colour, weight or fonts.regular, italic, tracking)
 
-    def type(self, text: str | Sequence[tuple[str, Style]], style: Style | None, x: float, y: float, *, width: float | None = None,
-             align: Align = "left", leading: float = 1.25, language: str | None = None, name: str | None = None, opacity: float = 1.0,
-             blend: str = "normal", visible: bool = True) -> Setting:  # fmt: skip
-        """A text layer whose block starts at (``x``, ``y``). Without ``width`` the block is anchored at ``x`` by ``align``."""
+    def type(
+        self,
+        text: str | Sequence[tuple[str, Style]],
+        style: Style | None,
+        x: float,
+        y: float,
+        *,
+        width: float | None = None,
+        align: Align = "left",
+        leading: float = 1.25,
+        language: str | None = None,
+        name: str | None = None,
+        opacity: float = 1.0,
+        blend: str = "normal",
+        visible: bool = True,
+    ) -> Setting:
+        """A text layer whose block starts at (``x``, ``y``); without ``width`` it is anchored at ``x`` by ``align``."""
         runs = [(text, style)] if isinstance(text, str) and style else list(text)  # type: ignore[arg-type]
         setting = typeset(runs, width=width, align=align, leading=leading, language=language or self.language)  # type: ignore[arg-type]
         if width is None:
             x -= {"left": 0.0, "centre": setting.width / 2, "right": setting.width}[align]
         label = name or " ".join(setting.text.content.split())[:40]
-        self.add(label, setting.pixels, x + setting.dx, y + setting.dy, kind=LayerKind.TEXT, opacity=opacity, blend=blend,
-                 visible=visible, setting=setting)  # fmt: skip
+        self.add(
+            label,
+            setting.pixels,
+            x + setting.dx,
+            y + setting.dy,
+            kind=LayerKind.TEXT,
+            opacity=opacity,
+            blend=blend,
+            visible=visible,
+            setting=setting,
+        )
         return setting
 
-    def button(self, text: str, x: float, y: float, size: float, colour: Rgb, *, align: Align = "left", radius: float | None = None,
-               language: str | None = None) -> Box:  # fmt: skip
+    def latin(
+        self,
+        text: str,
+        size: float,
+        colour: Rgb,
+        x: float,
+        y: float,
+        *,
+        align: Align = "left",
+        weight: int = 400,
+        tracking: float = 0.0,
+        opacity: float = 1.0,
+    ) -> Setting:
+        """A line of numbers, dates or addresses: body type, whatever the design's language."""
+        style = self.body(size, colour, language="en", weight=weight, tracking=tracking)
+        return self.type(text, style, x, y, align=align, language="en", opacity=opacity)
+
+    def button(
+        self,
+        text: str,
+        x: float,
+        y: float,
+        size: float,
+        colour: Rgb,
+        *,
+        align: Align = "left",
+        radius: float | None = None,
+        language: str | None = None,
+    ) -> Box:
         """A call to action: a group of shadow, shape and label. ``size`` is that of its type, in px."""
         style = self.body(size, self.palette.on(colour), weight=700, language=language)
         setting = typeset([(text, style)], language=language or self.language)
@@ -216,8 +346,14 @@ class Scene:
         with self.group(f"Button {text}"):
             self.shadow("Button", mask, x, y, blur=size * 0.5, drop=size * 0.3)
             box = self.add("Button shape", filled(mask, colour), x, y)
-            self.add(text, setting.pixels, x + 1.2 * size + setting.dx, y + (height - setting.height) / 2 + setting.dy,
-                     kind=LayerKind.TEXT, setting=setting)  # fmt: skip
+            self.add(
+                text,
+                setting.pixels,
+                x + 1.2 * size + setting.dx,
+                y + (height - setting.height) / 2 + setting.dy,
+                kind=LayerKind.TEXT,
+                setting=setting,
+            )
         return box
 
     # --- the end

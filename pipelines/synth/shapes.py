@@ -34,7 +34,7 @@ def full(width: int, height: int) -> Coverage:
 
 def _coverage(distance: npt.NDArray[np.float32]) -> Coverage:
     """Signed distance in px (negative inside) to coverage."""
-    return (np.clip(0.5 - distance, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.asarray(np.clip(0.5 - distance, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _corner(width: int, height: int, radius: float) -> Coverage:
@@ -120,7 +120,7 @@ def blob(dice: Dice, size: int, wobble: float = 0.25) -> Coverage:
 def arch(width: int, height: int) -> Coverage:
     """A door: round above, straight below."""
     out = full(width, height)
-    out[: width // 2] = rounded(width, width, width / 2)[: width // 2][: height]
+    out[: width // 2] = rounded(width, width, width / 2)[: width // 2][:height]
     return out
 
 

@@ -1,7 +1,7 @@
 """Visual order and Arabic letter forms, from the Unicode character database.
 
-Enough for the short, unvocalised texts of the designs: letters join by their presentation forms (Unicode 17, chapter 9.2),
-lam-alef becomes its ligature, digits and Latin words keep their direction inside a right-to-left line.
+Enough for the short, unvocalised texts of the designs: letters join by their presentation forms (Unicode 17, section
+9.2), lam-alef becomes its ligature, digits and Latin words keep their direction inside a right-to-left line.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Setting:
-    """A text block: its pixels lie at (``dx``, ``dy``) from the block's top left; ``width`` x ``height`` is what it takes."""
+    """A text block of ``width`` x ``height`` px: its pixels lie at (``dx``, ``dy``) from the block's top left."""
 
     pixels: Rgba
     dx: int
@@ -72,7 +72,7 @@ def fit(text: str, style: Style, width: float, *, most: float, least: float = 6)
 
 def _pieces(runs: Sequence[tuple[str, Style]], language: str) -> list[_Piece]:
     """Unbreakable pieces in reading order; ``"\\n"`` is a piece of its own."""
-    by_character = language.split("-")[0] in ("ja", "zh")
+    by_character = language.split("-", maxsplit=1)[0] in ("ja", "zh")
     out: list[_Piece] = []
     for index, (text, _) in enumerate(runs):
         word = ""
@@ -140,12 +140,13 @@ def typeset(
     leading: float = 1.25,
     language: str = "en",
 ) -> Setting:
-    """Set ``runs`` in a block ``width`` px wide (None: as wide as its longest line). ``leading`` in em of the line's largest size.
+    """Set ``runs`` in a block ``width`` px wide (None: as wide as its longest line).
 
+    ``leading`` is in em of a line's largest size.
     ``align`` is seen from a left-to-right reader: right-to-left texts swap left and right.
     """
     styles = [style for _, style in runs]
-    rtl = language.split("-")[0] in RIGHT_TO_LEFT
+    rtl = language.split("-", maxsplit=1)[0] in RIGHT_TO_LEFT
     if rtl and align != "centre":
         align = "right" if align == "left" else "left"
     lines = [_spans(line, rtl) for line in _break(_pieces(runs, language), styles, width)]

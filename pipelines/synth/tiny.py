@@ -22,7 +22,7 @@ from schemas.design import LayerKind
 from schemas.geometry import Box
 
 SIDE = 64
-_WORDS = "SALE NEW HI YES GO 50% LOVE OPEN JAZZ TEA ART SUN SEA".split()
+_WORDS = ["SALE", "NEW", "HI", "YES", "GO", "50%", "LOVE", "OPEN", "JAZZ", "TEA", "ART", "SUN", "SEA"]
 
 
 def _background(s: Scene) -> None:
@@ -80,7 +80,11 @@ def _element(s: Scene, palette: Palette, below: list[Box]) -> Box:
     x = min(max(cx - width / 2, 12 - width), SIDE - 12)
     y = min(max(cy - height / 2, 12 - height), SIDE - 12)
     colour: Rgb = s.dice.pick((*palette.accents, palette.on(palette.ground)))
-    paint = colour if s.dice.chance(0.6) else tint(slope(width, height, s.dice.uniform(0, 360)), colour, s.dice.pick(palette.accents))
+    paint = (
+        colour
+        if s.dice.chance(0.6)
+        else tint(slope(width, height, s.dice.uniform(0, 360)), colour, s.dice.pick(palette.accents))
+    )
     return s.shape(name.title(), mask, paint, x, y, opacity=s.dice.pick((1.0, 1.0, 0.85, 0.65)))
 
 
@@ -97,7 +101,10 @@ def design(seed: int, index: int) -> Document:
     target = dice.pick(boxes)
     text = dice.pick(_WORDS)
     style = fit(text, s.head(14, palette.on(palette.ground), weight=800), dice.uniform(26, 58), most=26, least=9)
-    x = min(max((target.x0 + target.x1 - style.width(text)) / 2, -6 if s.overflow else 0), max(0.0, SIDE - 0.8 * style.width(text)))
+    x = min(
+        max((target.x0 + target.x1 - style.width(text)) / 2, -6 if s.overflow else 0),
+        max(0.0, SIDE - 0.8 * style.width(text)),
+    )
     y = min(max((target.y0 + target.y1) / 2 - style.size * 0.6, 0), SIDE - style.size * 1.2)
     s.type(text, style, x, y, language="en")
     return s.document()

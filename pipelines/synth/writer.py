@@ -44,10 +44,8 @@ def write_design(out: Path, seed: int, profile: Profile, index: int) -> None:
     """Draw and write one design whole: temporary name, then rename."""
     name = name_of(seed, index, profile)
     suffix = _SUFFIX[designs.format_of(seed, index)]
-    if profile == "tiny":
-        document = tiny.design(seed, index)
-    else:
-        document = designs.design(seed, index, simple=suffix == ".ora")
+    simple = suffix == ".ora"
+    document = tiny.design(seed, index) if profile == "tiny" else designs.design(seed, index, simple=simple)
     target, draft = out / name, out / f".{index:06d}-draft{suffix}"
     _remove(draft)
     formats.write(document, draft)

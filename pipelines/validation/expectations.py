@@ -24,6 +24,8 @@ from schemas.licence import LicencePolicy
 
 __all__ = ["Expectation", "ExpectationsConfig", "check_index", "config_of"]
 
+_CHATTY = "great_expectations.data_context.types.base"
+"""A logger that sets its own level and tells of every context."""
 _BASE = ("key", "split", "family", "licence", "expires")
 
 
@@ -162,11 +164,11 @@ def _great_expectations(values: pa.Table) -> Iterator[Callable[[Rule], Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         import great_expectations as gx
         from great_expectations import expectations
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
+        logging.getLogger(_CHATTY).setLevel(logging.WARNING)
         context = gx.get_context(mode="ephemeral")
         context.variables.analytics_enabled = False
         context.variables.progress_bars = ProgressBarsConfig(globally=False)

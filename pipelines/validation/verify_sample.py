@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from pipelines.dedup import signature
 from pipelines.flatten import coverage, overflow
 from pipelines.flatten.check import measure
 from pipelines.flatten.planes import composite_banded
@@ -30,12 +31,17 @@ EXACT_ERROR = 0.01
 """How far a recomposition error may differ from the recorded one, in 1/255: float32 summed in another order."""
 SCALED_ERROR = 1.0
 """How much larger it may be on the scaled preview, in 1/255: two 8-bit roundings."""
+PHASH_BITS = 16
+"""How many of its 256 bits a perceptual hash may differ in: those that rounding decides."""
 GROUP_WORST, GROUP_MEAN = 4.0, 0.5
 """How far a stack with merged parts may be from the composite, in 1/255 of premultiplied colour."""
 
 
-def check_sample(sample: Sample) -> Iterator[str]:
-    """What is wrong with a sample whose record validates. Decodes every image once."""
+def check_sample(sample: Sample, phash: str | None = None) -> Iterator[str]:
+    """What is wrong with a sample whose record validates. Decodes every image once.
+
+    ``phash``: the perceptual hash that the index gives, where it is known.
+    """
     yield from _members(sample.design, sample.members.keys())
     design = sample.design
     if not design.provenance.sha256.startswith(design.design_id):
@@ -59,6 +65,7 @@ def check_sample(sample: Sample) -> Iterator[str]:
         composite = None
     if composite is not None:
         yield from _preview(sample, composite)
+        yield from _look(sample, composite, phash)
         if len(decoded) == len(design.layers):
             yield from _recomposed(sample, [(pixels, layer.box) for layer, pixels in decoded], composite)
     yield from _restyles(sample, {layer.index: pixels for layer, pixels in decoded})
@@ -123,6 +130,15 @@ def _preview(sample: Sample, composite: Rgba) -> Iterator[str]:
             f"the composite is off its preview by {found.mae:.3f}/255 (p99 {found.p99:.2f}), "
             f"the record says {recorded.mae:.3f} (p99 {recorded.p99:.2f})"
         )
+
+
+def _look(sample: Sample, composite: Rgba, phash: str | None) -> Iterator[str]:
+    found = signature(sample, composite, 0, 0)
+    if phash is None or found.flat:
+        return
+    same_form = len(phash) == len(found.phash) and set(phash) <= set("0123456789abcdef")
+    if not same_form or (int(phash, 16) ^ int(found.phash, 16)).bit_count() > PHASH_BITS:
+        yield "index: phash is not that of the visible composite"
 
 
 def _restyles(sample: Sample, layers: dict[int, Rgba]) -> Iterator[str]:

@@ -111,7 +111,8 @@ def _check_span(job: ShardJob, span: Span, source: IO[bytes], rows: list[Mapping
         yield "the record is not in canonical form"
     if job.index is not None:
         yield from _indexed(job, design, span, members, rows)
-    yield from check_sample(Sample(design, members.without(RECORD)))
+    phash = str(rows[0]["phash"]) if len(rows) == 1 else None
+    yield from check_sample(Sample(design, members.without(RECORD)), phash)
 
 
 def _indexed(

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from pipelines.croissant import CROISSANT_JSON, croissant
+from pipelines.dedup import signature
 from pipelines.plan import PLAN_SCHEMA
 from pipelines.storage import Store
 from schemas import images
-from schemas.compositing import Placed, Rgba, composite, on_solid
+from schemas.compositing import Placed, Rgba, composite
 from schemas.dataset import DATASET_JSON, SHARD_SCHEMA, Counts, Dataset, content_fingerprint
 from schemas.design import (
     Caption,
@@ -176,9 +176,8 @@ def add_shard(out: Draft, samples: Sequence[Sample], rows: dict[str, int], split
     for sample, location in zip(samples, locations, strict=True):
         placed = Location(key=location.key, shard=path, members=location.members)
         row = rows.get(location.key, 0)
-        out.index_rows.append(
-            index_row(sample.design, placed, split=split, unit=unit, row=row, phash=_phash(sample.composite()))
-        )
+        phash = signature(sample, sample.composite(), row, unit).phash
+        out.index_rows.append(index_row(sample.design, placed, split=split, unit=unit, row=row, phash=phash))
     return path
 
 
@@ -293,12 +292,6 @@ def _overflow(pixels: Rgba, box: Box, visible: Box) -> Overflow:
         bottom=max(0, box.y0 + int(rows[-1]) + 1 - visible.y1),
         share=float((alpha.sum() - inside) / alpha.sum()),
     )
-
-
-def _phash(pixels: Rgba) -> str:
-    small = Image.fromarray(on_solid(pixels, 255).astype(np.uint8)).convert("L").resize((8, 8))
-    values = np.asarray(small)
-    return np.packbits(values > values.mean()).tobytes().hex()
 
 
 def spoil_json(store: Store, **fields: Any) -> None:

@@ -97,9 +97,8 @@ def write_crello(path: Path) -> Path:
 def test_discover_finds_files_folders_and_rows_and_names_each_once(tmp_path: Path) -> None:
     source = document((leaf("a", Box(0, 0, 4, 4)),))
     write(source, tmp_path / "b.psd")
-    write(source, tmp_path / "sub.dir" / "..".replace("..", "a.ora")) if (
-        tmp_path / "sub.dir"
-    ).mkdir() is None else None
+    (tmp_path / "sub.dir").mkdir()
+    write(source, tmp_path / "sub.dir" / "a.ora")
     write(source, tmp_path / "sub.dir" / "folder")
     write(source, tmp_path / "sub.dir" / "folder" / "nested.psd")  # part of the layer folder
     write_crello(tmp_path / "c.parquet")
@@ -109,21 +108,30 @@ def test_discover_finds_files_folders_and_rows_and_names_each_once(tmp_path: Pat
     assert list(discover(str(tmp_path / "b.psd"), {})) == [str(tmp_path / "b.psd")]
 
 
-def test_discover_and_fetch_in_memory(tmp_path: Path) -> None:
+def test_discover_and_fetch_on_every_kind_of_store(tmp_path: Path, store_url: tuple[str, dict[str, Any]]) -> None:
+    url, options = store_url
     source = document((leaf("a", Box(0, 0, 4, 4)),))
-    write(source, tmp_path / "x.ora")
-    write(source, tmp_path / "d")
-    root = f"memory://{uuid.uuid4().hex}"
-    fs = fsspec.filesystem("memory")
-    for path in [tmp_path / "x.ora", *sorted((tmp_path / "d").iterdir())]:
-        fs.pipe_file(f"{root}/in/{path.relative_to(tmp_path)}", path.read_bytes())
-    uris = list(discover(f"{root}/in", {}))
-    assert uris == [f"{root.replace('memory://', 'memory:///')}/in/{name}" for name in ("d", "x.ora")]
-    for uri, format in zip(uris, ("folder", "ora"), strict=True):
-        (tmp_path / format).mkdir()
-        fetched = fetch(uri, tmp_path / format, LIMITS, {})
-        assert fetched.format == format
-        assert read(fetched.path, format, LIMITS).leaves == 1
+    local = tmp_path / "local"
+    local.mkdir()
+    write(source, local / "x.ora")
+    write(source, local / "d")
+    write_crello(local / "c.parquet")
+    fs, root = fsspec.core.url_to_fs(url, **options)
+    for path in sorted(path for path in local.rglob("*") if path.is_file()):
+        name = f"{root}/in/{path.relative_to(local)}"
+        fs.makedirs(name.rsplit("/", 1)[0], exist_ok=True)
+        fs.pipe_file(name, path.read_bytes())
+    uris = list(discover(f"{url}/in", options))
+    assert [uri.rsplit("/", 1)[1] for uri in uris] == ["c.parquet#0", "c.parquet#1", "c.parquet#2", "d", "x.ora"]
+    for number, uri in enumerate(uris):
+        into, again = tmp_path / f"{number}", tmp_path / f"again{number}"
+        into.mkdir()
+        again.mkdir()
+        fetched = fetch(uri, into, LIMITS, options)
+        assert fetched.format == detect(uri)
+        assert read(fetched.path, fetched.format, LIMITS).leaves >= 1
+        same = fetch(str(local / uri.rsplit("/", 1)[1]), again, LIMITS, {})
+        assert (same.sha256, same.bytes) == (fetched.sha256, fetched.bytes)
 
 
 def test_discover_says_when_there_is_nothing(tmp_path: Path) -> None:

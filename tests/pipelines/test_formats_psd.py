@@ -50,7 +50,9 @@ def test_every_file_of_the_corpus_is_read_or_rejected(corpus: Path) -> None:
             if node.mask is not None:
                 assert node.mask.pixels.shape == (node.mask.box.height, node.mask.box.width)
             if isinstance(node, Leaf):
-                texts += node.text is not None
+                if node.text is not None:
+                    texts += 1
+                    assert all(run.font and run.size and run.colour for run in node.text.runs), path
                 pixels = node.pixels()
                 assert pixels.shape == (node.box.height, node.box.width, 4) and pixels.dtype == np.uint8
     assert codes[Code.UNREADABLE] >= 5
@@ -65,26 +67,42 @@ def test_files_without_layers_keep_their_picture(corpus: Path) -> None:
 
 
 def test_typography_is_the_files_own(corpus: Path) -> None:
-    document = opened(corpus / "psd.rb/spec/files/text.psd")
-    text = next(leaf.text for leaf in leaves(document).values() if leaf.text)
-    assert text.content == "Make a change and save."
-    run = text.runs[0]
-    assert run.font == "HelveticaNeue-Light" and run.weight == 300
-    assert run.size == pytest.approx(33.0, abs=0.1)
-    assert run.colour == "#ffffff"
+    document = opened(corpus / "psd.js/examples/images/example.psd")
+    texts = [leaf.text for leaf in leaves(document).values() if leaf.text]
+    assert {text.content for text in texts} == {"Make a change and save."}
+    assert {text.alignment for text in texts} == {"centre"}
+    runs = [run for text in texts for run in text.runs]
+    assert {(run.font, run.weight, run.size) for run in runs} == {("HelveticaNeue-Light", 300, 33.0)}
+    assert {"#55606e", "#8a2316", "#137862"} >= {run.colour for run in runs}
 
 
-def test_every_text_of_the_corpus_has_font_size_and_colour(corpus: Path) -> None:
-    missing = []
-    for path in files(corpus):
-        try:
-            document = opened(path)
-        except Rejected:
-            continue
-        for name, leaf in leaves(document).items():
-            if leaf.kind is LayerKind.TEXT and leaf.text is not None:
-                missing += [(path.name, name) for run in leaf.text.runs if not (run.font and run.size and run.colour)]
-    assert missing == []
+def test_shapes_without_pixels_are_drawn(corpus: Path) -> None:
+    document = opened(corpus / "psd-tools/tests/psd_files/layers-minimal/shape-layer.psd")
+    assert document.preview is None and document.render is not None
+    shape = document.nodes[0]
+    drawn = document.render()
+    assert isinstance(shape, Leaf) and shape.kind is LayerKind.SHAPE and drawn is not None
+    pixels = shape.pixels()[document.visible.within(shape.box).slices]
+    assert np.abs(on_solid(pixels, 255) - on_solid(drawn, 255)).max() <= 2
+
+
+def test_densities_of_masks_let_through_what_the_preview_shows(corpus: Path) -> None:
+    document = opened(corpus / "psd-tools/tests/psd_files/mask-vector-density.psd")
+    assert document.preview is not None
+    for row, node in zip((4, 12, 20, 28), document.nodes[1:], strict=True):
+        assert node.mask is not None
+        expected = 255 - int(document.preview[row, 4, 1])  # red over white outside of the path
+        assert abs(node.mask.outside - expected) <= 1
+
+
+def test_a_clipped_group_is_clipped(corpus: Path) -> None:
+    document = opened(corpus / "psd-tools/tests/psd_files/group-clipping/group-clipping.psd")
+    assert [node.clipped for node in document.nodes] == [False, False, True]
+
+
+def test_an_undeclared_alpha_plane_is_the_previews_alpha(corpus: Path) -> None:
+    document = opened(corpus / "localstorage/art/ic_launcher.psd")
+    assert document.preview is not None and document.preview[0, 0, 3] == 0
 
 
 def test_legacy_effects_are_seen(corpus: Path) -> None:
@@ -108,7 +126,7 @@ def test_groups_say_whether_they_are_isolated(corpus: Path) -> None:
     [
         "psd-tools/tests/psd_files/colormodes/4x4_8bit_lab.psd",
         "psd-tools/tests/psd_files/colormodes/4x4_8bit_grayscale.psd",
-        "psd-tools/tests/psd_files/layers-minimal/solid-color-fill.psd",
+        "psd-tools/tests/psd_files/layers/shape-layer.psd",
         "oov-psd/testdata/rgb16bit.psd",
         "olve-openraster/Olve.OpenRaster.Test/map_1.ora",
     ],
@@ -128,7 +146,7 @@ def test_layers_and_merged_picture_are_converted_alike(corpus: Path, name: str) 
 
 
 def test_render_draws_the_document_without_its_preview(corpus: Path) -> None:
-    document = opened(corpus / "psd-tools/tests/psd_files/layers-minimal/pixel-layer.psd")
+    document = opened(corpus / "psd-tools/tests/psd_files/layers/pixel-layer.psd")
     assert document.render is not None
     drawn = document.render()
     assert drawn is not None and document.preview is not None

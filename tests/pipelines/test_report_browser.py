@@ -92,7 +92,7 @@ def test_a_deep_link_shows_those_layers(browser: Browser, site: Site) -> None:
     assert shown_layers(browser) == [0, 2]
     checked = "[...document.querySelectorAll('#d-layers input:checked')].map(n => n.closest('li').dataset.layer)"
     assert browser.evaluate(checked) == ["2", "0"]  # top to bottom
-    assert browser.evaluate("document.querySelector('#d-views [data-view=layout]').getAttribute('aria-pressed')") == "true"
+    assert browser.evaluate("document.querySelector('#d-views [data-view=layout]').ariaPressed") == "true"
     assert browser.evaluate("document.querySelectorAll('#d-layers .facts-list:not([hidden])').length") == 1
 
 

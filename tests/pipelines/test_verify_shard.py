@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import random
 import tarfile
 
 import pytest
@@ -109,6 +110,8 @@ def test_garbage_after_the_end_and_in_a_header(tmp_path, one):
         ({"boxes": [[0, 0, 1, 1]] * 3}, "index: boxes is [[0, 0, 1, 1]"),
         ({"recompose_mae": 0.25}, "index: recompose_mae is 0.25, the sample says 0.0"),
         ({"licence": "MIT"}, "index: licence is 'MIT', the sample says 'LicenseRef-Acetate-Synthetic'"),
+        ({"phash": "0" * 64}, "index: phash is not that of the visible composite"),
+        ({"phash": "no hash"}, "index: phash is not that of the visible composite"),
         ({"members": []}, "index: member 'json' is missing"),
         ({"key": "0" * 32}, "is not in the index"),
     ],
@@ -181,3 +184,14 @@ def test_what_is_no_tar(tmp_path, one, data):
 def test_a_record_that_is_not_canonical(tmp_path, one):
     members = [(f"{KEYS[0]}.json", b" " + SAMPLES[0].design.to_json())]
     assert f":{KEYS[0]}: the record is not in canonical form" in found(tmp_path, one, tar(*members))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_damage_is_found_and_never_raises(tmp_path, one, seed):
+    rng = random.Random(seed)
+    ((_, good),) = one.shards.items()
+    data = bytearray(good)
+    for _ in range(rng.choice((1, 3, 40))):
+        start = rng.randrange(len(data))
+        data[start : start + rng.choice((1, 12, 600))] = rng.randbytes(rng.choice((1, 12, 600)))
+    assert found(tmp_path, one, bytes(data), row=one.shard_rows[0])
