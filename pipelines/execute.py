@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from pipelines.errors import StoreError
 from pipelines.stages import Context, Job, Report, decode_job, encode_job, perform
 
 _OBJECT_STORE_BYTES = 100 * 2**20
+_RETRIES = 2
 _CHATTY = ("ray.data", "ray._private.authentication.authentication_token_setup")
 _REPORT = pa.schema([("report", pa.string())])
 
@@ -62,14 +64,17 @@ class OnRay:
 
         self.start()
         items = [{"job": encode_job(job)} for job in jobs]
-        done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _performer(context),
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=1,
-            concurrency=self._workers,
-            ray_remote_args_fn=lambda: {"max_retries": 2},
-        )
+        with warnings.catch_warnings():
+            # Ray Data retries for ever when a worker dies: this bounds it, and goes away in Ray 2.64.
+            warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+            done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+                _performer(context),
+                batch_size=1,
+                batch_format="pyarrow",
+                num_cpus=1,
+                compute=ray.data.TaskPoolStrategy(size=self._workers),
+                max_retries=_RETRIES,
+            )
         try:
             for row in done.iter_rows():
                 yield Report(**json.loads(row["report"]))

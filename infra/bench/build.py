@@ -108,7 +108,7 @@ def driver(manifest: Path, out: Path) -> dict[str, float]:
 
         while not stop.wait(0.5):
             if ray.is_initialized():
-                total, free = ray.cluster_resources(), ray.available_resources()
+                total, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
                 name = "object_store_memory"
                 peak[0] = max(peak[0], int(total.get(name, 0) - free.get(name, 0)))
 

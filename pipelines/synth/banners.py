@@ -8,7 +8,7 @@ from pipelines.synth.grounds import confetti, decorate, ground, scrim
 from pipelines.synth.palettes import mix
 from pipelines.synth.posters import title
 from pipelines.synth.scene import Scene
-from pipelines.synth.text import fit
+from pipelines.synth.text import Align, fit
 from pipelines.synth.things import badge, logo, rule, thing
 from schemas.geometry import Box
 
@@ -136,14 +136,10 @@ def panorama(s: Scene) -> None:
             s.height * 0.056,
             s.palette.accent_on(s.palette.paper, 2.0),
         )
-    s.type(
-        words.draw_date(s.dice),
-        s.body(s.height * 0.05, s.palette.paper, language="en", weight=700, tracking=80),
-        s.width - 4 * s.unit if x < s.width / 3 else 4 * s.unit,
-        s.height * 0.86,
-        align="right" if x < s.width / 3 else "left",
-        language="en",
-    )
+    right = x < s.width / 3
+    at = s.width - 4 * s.unit if right else 4 * s.unit
+    side: Align = "right" if right else "left"
+    s.latin(words.draw_date(s.dice), s.height * 0.05, s.palette.paper, at, s.height * 0.86, align=side, weight=700)
 
 
 LAYOUTS = {"product": product, "diagonal": diagonal, "centred": centred, "panorama": panorama}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pipelines.synth import shapes, words
-from pipelines.synth.fonts import script_of
 from pipelines.synth.grounds import decorate, ground
 from pipelines.synth.palettes import Rgb, mix
 from pipelines.synth.scene import Scene
@@ -17,7 +16,7 @@ def dashboard(s: Scene) -> None:
     """A sidebar, figures, charts, a list."""
     look = surface(s, *words.words("labels", s.language))
     s.fill("Page", look.page, kind=LayerKind.BACKGROUND)
-    u, side = s.height / 100, s.width * 0.19
+    u, side = s.height / 100, s.width * s.dice.uniform(0.16, 0.24)
     _sidebar(s, look, side)
     x, inner = side + 3 * u, s.width - side - 6 * u
     _top_bar(s, look, x)
@@ -26,8 +25,10 @@ def dashboard(s: Scene) -> None:
         for i in range(3):
             _figure(s, look, x + i * (width + 2.4 * u), 12 * u, width, i)
     with s.group("Charts"):
-        _chart(s, look, x, inner * 0.62)
-        _share(s, look, x + inner * 0.62 + 2.4 * u, inner * 0.38 - 2.4 * u)
+        part, swapped = s.dice.uniform(0.5, 0.68), s.dice.chance(0.5)
+        chart, share = inner * part - 1.2 * u, inner * (1 - part) - 1.2 * u
+        _chart(s, look, x + (share + 2.4 * u if swapped else 0), chart)
+        _share(s, look, x if swapped else x + chart + 2.4 * u, share)
     _people(s, look, x, inner)
 
 
@@ -101,7 +102,7 @@ def _share(s: Scene, look: Surface, x: float, width: float) -> None:
 
 def _people(s: Scene, look: Surface, x: float, width: float) -> None:
     """The list at the bottom, which may run out of the screen."""
-    u, names = s.height / 100, words.names(script_of(s.language))
+    u, names = s.height / 100, words.names(s.language)
     wide = width * 0.4 if s.language in RIGHT_TO_LEFT else None
     with s.group("List"):
         s.card("List", x, 75 * u, width, 22 * u + s.reach(0.06), look.card, 1.6 * u, lift=0.7)

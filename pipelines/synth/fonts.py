@@ -50,13 +50,17 @@ class Face:
 
 @dataclass(frozen=True)
 class Family:
-    """A type family: its faces, the scripts it covers and the em share of a capital's height."""
+    """A type family: its faces, the scripts it covers, what it is fit for, and languages whose letters it ``lacks``."""
 
     name: str
     faces: tuple[Face, ...]
     scripts: frozenset[str]
     display: bool = True
     body: bool = True
+    lacks: tuple[str, ...] = ()
+
+    def covers(self, language: str) -> bool:
+        return script_of(language) in self.scripts and language not in self.lacks
 
     def face(self, weight: int, italic: bool) -> Face:
         """The nearest face; an upright one where there is no italic."""
@@ -133,7 +137,13 @@ FAMILIES = {
             _faces("font-caladea", "Caladea", "Regular Bold", "Regular Bold", slant="Italic"),
             frozenset({LATIN}),
         ),
-        Family("Fredoka One", _faces("font-fredoka-one", "FredokaOne", "Regular"), frozenset({LATIN}), body=False),
+        Family(
+            "Fredoka One",
+            _faces("font-fredoka-one", "FredokaOne", "Regular"),
+            frozenset({LATIN}),
+            body=False,
+            lacks=("pl", "tr"),
+        ),
         Family("Amatic SC", _faces("font-amatic-sc", "AmaticSC", "Regular Bold"), frozenset({LATIN}), body=False),
         Family("Noto Sans Arabic", _noto("notosansarabic", "NotoSansArabic"), frozenset({ARABIC})),
         Family("Noto Sans Hebrew", _noto("notosanshebrew", "NotoSansHebrew"), frozenset({HEBREW})),
@@ -148,13 +158,12 @@ def script_of(language: str) -> str:
 
 def families_for(language: str, *, display: bool) -> list[Family]:
     """The families that cover ``language``, those fit for headlines or those fit for reading."""
-    script = script_of(language)
     fits = [
         family
         for family in FAMILIES.values()
-        if script in family.scripts and (family.display if display else family.body)
+        if family.covers(language) and (family.display if display else family.body)
     ]
-    return fits if script == CJK else [family for family in fits if CJK not in family.scripts]
+    return fits if script_of(language) == CJK else [family for family in fits if CJK not in family.scripts]
 
 
 @dataclass(frozen=True)
@@ -168,9 +177,8 @@ class Pairing:
 
     def for_language(self, language: str) -> Pairing:
         """The same pairing where it covers ``language``, else the first families that do."""
-        script = script_of(language)
-        display = self.display if script in self.display.scripts else families_for(language, display=True)[0]
-        body = self.body if script in self.body.scripts else families_for(language, display=False)[0]
+        display = self.display if self.display.covers(language) else families_for(language, display=True)[0]
+        body = self.body if self.body.covers(language) else families_for(language, display=False)[0]
         return Pairing(display, body, self.heavy, self.regular)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -34,12 +36,13 @@ def fractal(dice: Dice, width: int, height: int, *, cell: float = 0.3, octaves: 
 
 
 def _enlarged(grid: Field, width: int, height: int) -> Field:
-    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC), np.float32)
 
 
 def ridge(dice: Dice, width: int, *, cell: float = 0.3, octaves: int = 5) -> Field:
     """A line of heights in 0..1, float32 ``[width]``."""
-    return fractal(dice, width, 2, cell=cell, octaves=octaves)[0]
+    line: Field = fractal(dice, width, 2, cell=cell, octaves=octaves)[0]
+    return line
 
 
 def axes(width: int, height: int) -> tuple[Field, Field]:
@@ -52,9 +55,10 @@ def axes(width: int, height: int) -> tuple[Field, Field]:
 def slope(width: int, height: int, degrees: float) -> Field:
     """0..1 along a direction (0: to the right, 90: down), corner to corner."""
     x, y = axes(width, height)
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    t = (x - 0.5) * np.float32(width * cos) + (y - 0.5) * np.float32(height * sin)
-    out: Field = np.asarray(t / (abs(width * cos) + abs(height * sin)) + 0.5, np.float32)
+    across, down = width * math.cos(math.radians(degrees)), height * math.sin(math.radians(degrees))
+    length = abs(across) + abs(down)
+    out: Field = (x - np.float32(0.5)) * np.float32(across / length) + (y - np.float32(0.5)) * np.float32(down / length)
+    out += np.float32(0.5)
     return out
 
 
@@ -62,7 +66,8 @@ def radial(width: int, height: int, cx: float = 0.5, cy: float = 0.5, radius: fl
     """0 at (``cx``, ``cy``), 1 at ``radius``; centre and radius as shares of the sides and of the longer side."""
     x, y = axes(width, height)
     distance = np.hypot((x - np.float32(cx)) * width, (y - np.float32(cy)) * height)
-    return np.clip(distance / np.float32(radius * max(width, height)), 0, 1).astype(np.float32)
+    out: Field = np.clip(distance / np.float32(radius * max(width, height)), 0, 1).astype(np.float32)
+    return out
 
 
 def ramp(field: Field, *stops: Rgb) -> npt.NDArray[np.float32]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipelines.formats.tree import Mask
 from pipelines.synth import shapes, words
-from pipelines.synth.fonts import script_of
 from pipelines.synth.grounds import scrim
 from pipelines.synth.palettes import WHITE, Rgb, mix
 from pipelines.synth.scene import Scene
@@ -96,7 +95,7 @@ def _post(s: Scene, look: Surface, pad: float, y: float, high: float) -> None:
             y + high * 0.66,
         )
         s.type(
-            s.dice.pick(words.names(script_of(s.language))),
+            s.dice.pick(words.names(s.language)),
             s.body(w * 0.03, mix(ink, card, 0.4)),
             pad + w * 0.13,
             y + high * 0.8,
@@ -125,14 +124,14 @@ def player(s: Scene) -> None:
     """A music player or a weather card over a photograph."""
     out = s.reach(0.12)
     s.picture("Backdrop", -out, -out, s.width + 2 * out, s.height + 2 * out)
-    scrim(s, mix(s.palette.deep, (0, 0, 0), 0.4), 90, 0.85, start=0.0)
+    scrim(s, mix(s.palette.deep, (0, 0, 0), 0.4), s.dice.pick((90, 90, 45, 135)), s.dice.uniform(0.7, 0.9), start=0.0)
     ink, w = WHITE, min(s.width, s.height * 0.62)
     left = (s.width - w) / 2
     _status(s, ink)
-    side = w * 0.74
+    side = w * s.dice.uniform(0.58, 0.76)
     x, y = left + (w - side) / 2, s.height * 0.12
     with s.group("Cover"):
-        mask = shapes.rounded(round(side), round(side), w * 0.05)
+        mask = shapes.rounded(round(side), round(side), s.dice.pick((0.05, 0.05, 0.0, 1.0)) * w)
         s.shadow("Cover", mask, x, y, blur=w * 0.04, drop=w * 0.035, opacity=0.5)
         box = Box(round(x), round(y), round(x) + round(side), round(y) + round(side))
         s.picture(
@@ -141,7 +140,7 @@ def player(s: Scene) -> None:
     below = y + side + s.height * 0.03
     s.type(s.copy.title, fit(s.copy.title, s.head(10, ink), side, most=w * 0.085), s.width / 2, below, align="centre")
     s.type(
-        s.dice.pick(words.names(script_of(s.language))),
+        s.dice.pick(words.names(s.language)),
         s.body(w * 0.042, ink),
         s.width / 2,
         below + w * 0.12,
@@ -162,7 +161,7 @@ def player(s: Scene) -> None:
 
 def _progress(s: Scene, x: float, y: float, side: float) -> None:
     """Where the song is: a track, its played part, two times."""
-    w, done, accent = side / 0.74, s.dice.uniform(0.2, 0.8), s.palette.accent_on((30, 30, 34))
+    w, done, accent = side / 0.7, s.dice.uniform(0.2, 0.8), s.palette.accent_on((30, 30, 34))
     with s.group("Progress", opacity=0.95):
         s.panel("Track", x, y, side, w * 0.014, WHITE, w * 0.007, opacity=0.35)
         s.panel("Played", x, y, side * done, w * 0.014, accent, w * 0.007)

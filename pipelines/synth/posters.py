@@ -84,7 +84,7 @@ def full_photo(s: Scene) -> None:
     if s.dice.chance(0.35):
         badge(
             s,
-            f"{s.dice.integer(2, 30)}th",
+            f"{s.dice.integer(4, 20)}th",
             s.width - 10 * s.unit,
             s.height * (0.16 if low else 0.8),
             18 * s.unit,
@@ -141,7 +141,7 @@ def swiss(s: Scene) -> None:
                 language="en",
             )
     if s.dice.chance(0.5):
-        name = s.dice.pick(words.names("latin"))
+        name = s.dice.pick(words.names("en"))
         s.type(
             name, s.body(1.9 * s.unit, ink, language="en"), margin, s.height - 8.5 * s.unit, language="en", opacity=0.75
         )
@@ -279,8 +279,9 @@ def minimal(s: Scene) -> None:
             -out,
             s.width + 2 * out,
             s.height + 2 * out,
-            scene=s.dice.pick(("night", "aurora", "forest", "sea", "dunes")),
+            scene=s.dice.pick(("night", "aurora", "sea", "dunes")),
         )
+        scrim(s, (0, 0, 0), 270, 0.55, start=0.4)
         colour = WHITE
     else:
         colour = s.palette.on(ground(s))

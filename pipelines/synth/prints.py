@@ -6,7 +6,6 @@ import numpy as np
 
 from pipelines.formats.tree import Mask
 from pipelines.synth import shapes, words
-from pipelines.synth.fonts import script_of
 from pipelines.synth.grounds import decorate, ground, scrim
 from pipelines.synth.palettes import Rgb, mix
 from pipelines.synth.posters import details, title
@@ -70,7 +69,7 @@ def card(s: Scene) -> None:
     ink, strong, margin = s.palette.on(base), s.palette.accent_on(base), 8 * s.unit
     brand = words.draw_brand(s.dice)
     language = s.language
-    name = s.dice.pick(words.names(script_of(language)))
+    name = s.dice.pick(words.names(language))
     if language in RIGHT_TO_LEFT:
         x, align = s.width - margin, "right"
     else:
@@ -142,7 +141,7 @@ def invitation(s: Scene) -> None:
         thickness = max(1, round((0.4 - 0.2 * i) * s.unit))
         frame = shapes.outline(w - 2 * step, h - 2 * step, 1.5 * s.unit, thickness)
         s.shape(f"Frame {i + 1}", frame, strong, inset + step, inset + step)
-    firsts = [name.split(" ")[0] for name in s.dice.some(words.names(script_of(s.language)), 2)]
+    firsts = [name.split(" ")[0] for name in s.dice.some(words.names(s.language), 2)]
     y = s.height * 0.2
     s.type(s.copy.subtitle, fit(s.copy.subtitle, s.body(4, ink), w * 0.74, most=3 * s.unit), middle, y, align="centre")
     y += 7 * s.unit
@@ -178,13 +177,8 @@ def cover(s: Scene) -> None:
         opacity=s.dice.pick((1.0, 0.92)),
         blend=s.dice.pick(("normal", "screen", "overlay"), (0.7, 0.2, 0.1)),
     )
-    s.type(
-        f"ISSUE {s.dice.integer(2, 90)}  ·  {words.draw_date(s.dice)[3:]}  ·  {words.draw_price(s.dice)}",
-        s.body(1.9 * s.unit, paper, language="en", weight=600, tracking=60),
-        margin,
-        4 * s.unit + style.size * 1.15,
-        language="en",
-    )
+    issue = f"ISSUE {s.dice.integer(2, 90)}  ·  {words.draw_date(s.dice)[3:]}  ·  {words.draw_price(s.dice)}"
+    s.latin(issue, 1.9 * s.unit, paper, margin, 4 * s.unit + style.size * 1.15, weight=600, tracking=60)
     y = s.height * 0.6
     width = s.width * 0.62
     y = title(s, margin, y, width, s.head(9, s.palette.accent_on((20, 22, 28))), most=10, room=s.height * 0.15)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pipelines.synth import shapes, words
-from pipelines.synth.fonts import script_of
 from pipelines.synth.grounds import confetti, decorate, ground, scrim
 from pipelines.synth.palettes import WHITE, mix
 from pipelines.synth.posters import details, title
@@ -30,7 +29,7 @@ def quote(s: Scene) -> None:
     setting = s.type(saying, style, margin, top, width=s.width - 2 * margin, leading=1.22, language=language)
     y = min(top + setting.height + 6 * s.unit, s.height * 0.74)
     avatar(s, margin + 4 * s.unit, y + 2 * s.unit, 8 * s.unit)
-    name, bold = s.dice.pick(words.names(script_of(language))), s.body(2.9 * s.unit, ink, language=language, weight=700)
+    name, bold = s.dice.pick(words.names(language)), s.body(2.9 * s.unit, ink, language=language, weight=700)
     s.type(name, bold, margin + 10 * s.unit, y + 0.2 * s.unit, language=language)
     if s.dice.chance(0.5):
         logo(s, words.draw_brand(s.dice), s.width / 2, s.height * 0.91, 2.4 * s.unit, around, align="centre")

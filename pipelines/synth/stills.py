@@ -1,4 +1,4 @@
-"""Photographed towns and things: night, bokeh, balls in a room, a laid table. float32 ``[height, width, 3]``, 0..255."""
+"""Photographed towns and things: night, bokeh, balls, a laid table. float32 ``[height, width, 3]``, 0..255."""
 
 from __future__ import annotations
 

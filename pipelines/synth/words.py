@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from pipelines.synth.dice import Dice
+from pipelines.synth.fonts import script_of
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
@@ -48,10 +49,10 @@ def words(table: str, language: str) -> tuple[list[str], str]:
     return found[language], language
 
 
-def names(script: str) -> list[str]:
-    """Invented people's names in a script (fonts.py)."""
-    out: list[str] = _table()["names"][script]
-    return out
+def names(language: str) -> list[str]:
+    """Invented people's names of a language, else in its script."""
+    table: dict[str, list[str]] = _table()["names"]
+    return table.get(language) or table[script_of(language)]
 
 
 def scenes(theme: str) -> list[str]:

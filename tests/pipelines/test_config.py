@@ -11,7 +11,15 @@ from pipelines.errors import UsageError
 
 
 def test_the_public_keys_are_there() -> None:
-    public = {"run.unit_size", "extract.min_layers", "extract.max_layers", "extract.min_side", "extract.max_side", "dedup.enabled", "manifest.columns"}  # fmt: skip
+    public = {
+        "run.unit_size",
+        "extract.min_layers",
+        "extract.max_layers",
+        "extract.min_side",
+        "extract.max_side",
+        "dedup.enabled",
+        "manifest.columns",
+    }
     assert public <= set(known_keys())
 
 

@@ -81,7 +81,7 @@ def test_one_of_manifest_and_source_is_needed(tmp_path: Path) -> None:
         read_inputs(ManifestConfig(), SourceConfig(), {})
     with pytest.raises(UsageError, match="no manifest"):
         read_inputs(ManifestConfig(path=str(tmp_path / "none.csv")), SourceConfig(), {})
-    with pytest.raises(UsageError, match="nothing at|no design under"):
+    with pytest.raises(UsageError, match=r"nothing at|no design under"):
         read_inputs(ManifestConfig(), SourceConfig(uri=str(tmp_path)), {})
 
 

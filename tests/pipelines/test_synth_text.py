@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.synth import words
 from pipelines.synth.dice import Dice
-from pipelines.synth.fonts import FAMILIES, draw_pairing, load, script_of
+from pipelines.synth.fonts import FAMILIES, draw_pairing, load
 from pipelines.synth.shaping import visual
 from pipelines.synth.text import Style, fit, typeset
 
@@ -20,7 +20,8 @@ def copy_in(language: str) -> str:
     lines = [text for line in table["copy"][language] for key, text in line.items() if key != "theme"]
     for part in ("labels", "dishes", "quotes", "roles"):
         lines += table[part].get(language, [])
-    return "".join(lines + table["names"][script_of(language)])
+    marks = "“&-–%0123456789" if language == "en" else ""
+    return "".join(lines + words.names(language)) + marks
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
