@@ -197,7 +197,7 @@ def _winners(store: Store, base: Dataset | None) -> set[int]:
 
 
 def _validate(config: BuildConfig, store: Store, dataset: Dataset, reporter: Reporter) -> None:
-    """Check the expectations over the index and keep the results. Limits that are not given are those of the extraction.
+    """Check the expectations over the index and keep the results. Limits not given are those of the extraction.
 
     Raises:
         PublishError: a critical expectation failed; the previous generation stays published.

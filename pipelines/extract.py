@@ -1,17 +1,17 @@
 """Extract: from the source file of a design to its sample without captions, groupings and pairs.
 
-``extract_file`` runs in the limited child process; ``extract_unit`` is the stage. What a design's outcome depends on
-is its row of the plan and the configuration, so an earlier artefact of the same unit gives its designs back when only
-other rows changed.
+``extract_file`` runs in the limited child process; ``Extractor`` feeds it the rows of a unit. What a design's outcome
+depends on is its row of the plan and the configuration, so an earlier artefact of the same unit gives its designs back
+when only other rows changed.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,54 +96,55 @@ def extract_file(fetched: Fetched, row: PlanRow, config: ExtractConfig) -> tuple
     return sample, signature(sample, stack.composite, row.row, row.unit)
 
 
-def extract_rows(
-    rows: Iterable[PlanRow], base: str, config: ExtractConfig, sandbox: Sandbox, options: Mapping[str, Any]
-) -> Iterator[tuple[Outcome, Sample | None]]:
-    """The outcome of each row, with its sample where it is ok.
+@dataclass(frozen=True)
+class Extractor:
+    """Turns rows of a plan into outcomes, each design read in the sandbox. ``base`` is where relative uris start."""
 
-    Raises:
-        StoreError: the local disk or the source store failed, which is no fault of a design.
-    """
-    for row in rows:
-        if row.code is not Code.OK:
-            yield Outcome(key=row.key, ledger=_entry(row, "plan", row.code, row.message)), None
-            continue
+    base: str
+    config: ExtractConfig
+    sandbox: Sandbox
+    options: Mapping[str, Any]
+
+    def rows(self, rows: Iterable[PlanRow]) -> Iterator[tuple[Outcome, Sample | None]]:
+        """The outcome of each row, with its sample where it is ok.
+
+        Raises:
+            StoreError: the local disk failed, which is no fault of a design.
+        """
+        for row in rows:
+            if row.code is Code.OK:
+                yield self._extract(row)
+            else:
+                yield Outcome(key=row.key, ledger=_entry(row, "plan", row.code, row.message)), None
+
+    def _extract(self, row: PlanRow) -> tuple[Outcome, Sample | None]:
+        """What comes of one row; a timeout or a crash is tried once more in a fresh child before it stands."""
         started = time.monotonic()
-        design_id: str | None = None
-        attempts = 0
-        made: tuple[Sample, Signature] | None = None
-        code, message = Code.OK, ""
-        while made is None and attempts < ATTEMPTS:
+        attempts = 1
+        design_id, made, code, message = self._attempt(row)
+        while code in _AGAIN and attempts < ATTEMPTS:
             attempts += 1
-            try:
-                with tempfile.TemporaryDirectory(prefix="acetate-") as folder:
-                    fetched = _fetch(resolve(base, row.uri), Path(folder), config, options)
-                    design_id = fetched.sha256[:32]
-                    made = sandbox.run(extract_file, fetched, row, config)
-            except Rejected as error:
-                code, message = error.code, error.message
-                if error.code not in _AGAIN:
-                    break
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the child met a file that no reader foresaw: a row, not a traceback
-                code, message = Code.UNREADABLE, f"{type(error).__name__}: {error}"
-                break
+            design_id, made, code, message = self._attempt(row)
         seconds = time.monotonic() - started
-        if made is not None:
-            code, message = Code.OK, ""
         ledger = _entry(row, STAGE, code, message, design_id, attempts, seconds)
         sample, signed = made or (None, None)
-        yield Outcome(key=row.key, ledger=ledger, signature=signed), sample
+        return Outcome(key=row.key, ledger=ledger, signature=signed), sample
 
-
-def _fetch(uri: str, folder: Path, config: ExtractConfig, options: Mapping[str, Any]) -> Fetched:
-    try:
-        return formats.fetch(uri, folder, config.read, options)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(f"no room for a working copy of {uri}: {error.strerror}") from error
-        raise Rejected(Code.UNREADABLE, f"cannot read {uri}: {error}") from None
+    def _attempt(self, row: PlanRow) -> tuple[str | None, tuple[Sample, Signature] | None, Code, str]:
+        """(design id, what was made, code, message)."""
+        design_id: str | None = None
+        try:
+            with tempfile.TemporaryDirectory(prefix="acetate-") as folder:
+                source = resolve(self.base, row.uri)
+                fetched = formats.fetch(source, Path(folder), self.config.read, self.options)
+                design_id = fetched.sha256[:32]
+                return design_id, self.sandbox.run(extract_file, fetched, row, self.config), Code.OK, ""
+        except Rejected as error:
+            return design_id, None, error.code, error.message
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a file that no reader foresaw costs its row, not the build
+            return design_id, None, Code.UNREADABLE, f"{type(error).__name__}: {error}"
 
 
 def _pictures(stack: Stack) -> Iterable[tuple[str, Any]]:

@@ -31,7 +31,7 @@ from pipelines.artefacts import (
 from pipelines.caption import caption_design
 from pipelines.config import BuildConfig
 from pipelines.errors import PipelineError
-from pipelines.extract import ExtractConfig, ImageConfig, extract_rows
+from pipelines.extract import ExtractConfig, Extractor, ImageConfig
 from pipelines.group import group_design
 from pipelines.plan import PlanRow, digest, read_unit
 from pipelines.restyle import RestyleConfig, restyle_unit
@@ -116,13 +116,8 @@ def _extract(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
     run = context.config.run
     settings = STAGES["extract"].settings(context.config)
     known = _known(context.store, job.reuse, settings)
-    fresh = extract_rows(
-        [row for row in rows if row.key not in known],
-        context.base,
-        extract_config(context.config),
-        _sandbox(run.limits),
-        run.storage_options,
-    )
+    extractor = Extractor(context.base, extract_config(context.config), _sandbox(run.limits), run.storage_options)
+    fresh = extractor.rows(row for row in rows if row.key not in known)
     outcomes: list[Outcome] = []
 
     def samples() -> Iterator[Sample]:

@@ -1,9 +1,9 @@
 """How the build scales: ``python -m infra.bench.build [--designs 192] [--large 2000]``.
 
-Workers: designs per second over the unit stages with 1 and 2 workers on the same synthetic designs, one thread a worker, Ray
-and its workers warm (start-up and the dedup barrier given apart). Peers: the same designs read and rendered by psd-tools,
-one process, which is what people write today. Driver: its peak memory and Ray's object store for 100 and ``--large``
-tiny designs, and the time of a second run.
+Workers: designs per second over the unit stages with 1 and 2 workers on the same synthetic designs, one thread a
+worker, Ray and its workers warm (start-up and the dedup barrier given apart). Peer: psd-tools alone reading and
+compositing the same designs in one process, which is what people write today. Driver: its peak memory and Ray's object
+store for 100 and ``--large`` tiny designs, and the time of a second run.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _stages(config: BuildConfig, out: Path, executor: OnRay, reporter: Reporter)
 
 
 def plain_psd_tools(designs: Path) -> float:
-    """Designs per second of psd-tools alone: open, each layer composited, the document composited; nothing checked or kept."""
+    """Designs per second of psd-tools alone: every layer and the document composited, nothing checked or kept."""
     from psd_tools import PSDImage
 
     files = sorted(designs.glob("*.psd"))

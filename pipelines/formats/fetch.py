@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.errors import Rejected, UsageError
+from pipelines.errors import Rejected, StoreError, UsageError
 from pipelines.formats.limits import ReadLimits, first_line
 from pipelines.formats.registry import CRELLO_SUFFIX, detect, split_row
 from pipelines.storage import filesystem
@@ -17,6 +18,7 @@ from schemas.ledger import Code
 CHUNK = 1024 * 1024
 DESIGN = "design.json"
 MAX_FILES = 10_000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def fetch(uri: str, into: Path, limits: ReadLimits, options: Mapping[str, Any]) 
 
     Raises:
         Rejected: NOT_FOUND, TOO_LARGE, UNREADABLE (the store does not give it) or UNSUPPORTED (no reader for it).
+        StoreError: the local disk has no room for the copy, which is no fault of the design.
     """
     format = detect(uri)
     base, row = split_row(uri)
@@ -93,6 +96,10 @@ def fetch(uri: str, into: Path, limits: ReadLimits, options: Mapping[str, Any]) 
         raise Rejected(Code.NOT_FOUND, f"there is nothing at {uri}") from None
     except (Rejected, MemoryError):
         raise
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StoreError(f"no room for a working copy of {uri}: {error.strerror}") from error
+        raise Rejected(Code.UNREADABLE, f"cannot fetch {uri}: {first_line(error)}") from error
     except Exception as error:  # every store has exceptions of its own
         raise Rejected(Code.UNREADABLE, f"cannot fetch {uri}: {first_line(error)}") from error
 

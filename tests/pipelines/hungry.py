@@ -10,7 +10,7 @@ from psd_tools import PSDImage
 
 
 def write_hungry(path: Path, side: int = 9000) -> None:
-    """A document of ``side`` x ``side`` px with two flat layers: a few hundred kB on disk, gigabytes when composited."""
+    """A document of ``side`` x ``side`` px with two flat layers: small on disk, gigabytes when composited."""
     image = Image.fromarray(np.full((side, side, 4), 200, np.uint8), "RGBA")
     document = PSDImage.new("RGB", (side, side))
     for name in ("one", "two"):

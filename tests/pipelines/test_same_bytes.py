@@ -1,4 +1,4 @@
-"""However a build is run, shards, index and ledger are the same bytes: any executor, any number of workers, killed or not."""
+"""Shards, index and ledger are the same bytes under any executor, with any number of workers, killed or not."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ def test_a_build_killed_five_times_makes_the_bytes_of_an_undisturbed_one(
     designs: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "ds"
-    words = command("build", "--manifest", designs, "--out", out, "--workers", "2", *SETTINGS)
+    on_ray = command("build", "--manifest", designs, "--out", out, "--workers", "2", *SETTINGS)
+    inline = [*on_ray, "--executor", "inline"]
     chance = random.Random(3)
-    kills = 0
-    while kills < 5:
-        before = _artefacts(out)
-        process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        more = chance.randint(1, 4)
-        while process.poll() is None and _artefacts(out) < before + more:
-            time.sleep(0.02)
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        kills += 1
-    assert kills == 5, "the build ended before it could be killed five times"
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    for words in (on_ray, inline, inline, on_ray, inline):
+        _kill(words, out, _artefacts(out) + chance.randint(1, 6))
+    done = subprocess.run(on_ray, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert outcome(out) == outcome(undisturbed)
     assert verify(Store(str(out))) == []
+
+
+def _kill(words: list[str], out: Path, when: int) -> None:
+    """Run a build and kill its process group with SIGKILL once ``when`` artefacts are there."""
+    process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and _artefacts(out) < when:
+        time.sleep(0.02)
+    assert process.poll() is None, "the build ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _artefacts(out: Path) -> int:

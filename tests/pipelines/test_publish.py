@@ -1,0 +1,78 @@
+"""Publication: tables in parts, a claimed generation, and a swap that never overwrites another build's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import PublishError
+from pipelines.publish import Table, batches, claim, load_dataset, swap
+from pipelines.storage import Store
+from schemas.dataset import Counts, Dataset
+from schemas.ledger import LEDGER_SCHEMA, Code, LedgerRow
+
+
+def state(generation: int, build: str = "a") -> Dataset:
+    return Dataset(
+        generation=generation,
+        fingerprint="f" * 64,
+        build=build * 64,
+        plan="manifest/plan.parquet",
+        counts=Counts(inputs=0, ok=0, filtered=0, failed=0),
+        splits={},
+        licences={},
+        shards=(),
+        index=(),
+        ledger=(),
+    )
+
+
+def test_a_claim_then_a_swap_publishes(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    first = claim(store, None, state)
+    swap(store, None, first)
+    assert load_dataset(store) == first
+    second = claim(store, first, state)
+    assert second.generation == 2
+    swap(store, first, second)
+    assert load_dataset(store) == second
+
+
+def test_a_build_that_died_after_its_claim_is_taken_up_or_passed_over(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    assert claim(store, None, state).generation == 1
+    assert claim(store, None, state).generation == 1
+    assert claim(store, None, lambda generation: state(generation, "b")).generation == 2
+
+
+def test_the_slower_of_two_builds_does_not_overwrite_the_faster(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    ours = claim(store, None, state)
+    theirs = claim(store, None, lambda generation: state(generation, "b"))
+    swap(store, None, theirs)
+    with pytest.raises(PublishError, match="run the build again"):
+        swap(store, None, ours)
+    assert load_dataset(store) == theirs
+
+
+def test_a_table_is_cut_into_parts_that_read_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.publish.PART_ROWS", 5)
+    store = Store(str(tmp_path / "ds"))
+    rows = [LedgerRow(row=i, uri=f"{i}.psd", unit=i // 2, stage="shard", code=Code.OK) for i in range(12)]
+    table = Table(store, "ledger", 3, LEDGER_SCHEMA, tmp_path)
+    for start in range(0, 12, 2):
+        table.add([row.to_arrow() for row in rows[start : start + 2]])
+    names = table.close()
+    assert len(names) == 3
+    assert all(name.startswith("manifest/ledger-000003-") for name in names)
+    found = [row for batch in batches(store, names) for row in batch.to_pylist()]
+    assert found == [row.to_arrow() for row in rows]
+    assert [row for batch in batches(store, names, ["row"]) for row in batch.to_pylist()][3] == {"row": 3}
+
+
+def test_an_empty_table_is_one_part_without_rows(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "ds"))
+    names = Table(store, "ledger", 1, LEDGER_SCHEMA, tmp_path).close()
+    assert len(names) == 1
+    assert list(batches(store, names)) == []
