@@ -12,11 +12,12 @@ import typer
 from rich.console import Console
 
 from pipelines.errors import PipelineError, UsageError
+from schemas.errors import SchemaError
 
 if TYPE_CHECKING:
     from schemas.dataset import Dataset
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Out = Annotated[
     str, typer.Option("--out", help="Where the dataset goes: a directory or any fsspec URL.", metavar="DATASET")
@@ -28,6 +29,9 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Set a configuration key, e.g. run.unit_size=64.", metavar="KEY=VALUE")
 ]
 
+_DEMO_UNIT = 8
+"""Few designs, so small units: all workers have something to do and the progress moves."""
+
 
 @contextmanager
 def _told() -> Iterator[Console]:
@@ -36,11 +40,18 @@ def _told() -> Iterator[Console]:
     try:
         yield console
     except UsageError as error:
-        console.print(f"acetate: {error}", style="red", highlight=False, markup=False)
+        _complain(console, str(error))
         raise typer.Exit(2) from None
-    except PipelineError as error:
-        console.print(f"acetate: {error}", style="red", highlight=False, markup=False)
+    except (PipelineError, SchemaError) as error:
+        _complain(console, str(error))
         raise typer.Exit(1) from None
+    except FileNotFoundError as error:
+        _complain(console, f"a file of the dataset is gone: {error}; acetate validate lists all that is wrong")
+        raise typer.Exit(1) from None
+
+
+def _complain(console: Console, message: str) -> None:
+    console.print(f"acetate: {message}", style="red", highlight=False, markup=False)
 
 
 @app.command()
@@ -68,7 +79,8 @@ def demo(
     with _told() as console:
         manifest = _synthesise(out / "designs", count, seed, "design", console)
         dataset = str(out / "dataset")
-        code = _build(None, str(manifest), None, dataset, _overrides(executor, workers, None, None), None, console)
+        overrides = {"run.unit_size": _DEMO_UNIT, **_overrides(executor, workers, None, None)}
+        code = _build(None, str(manifest), None, dataset, overrides, None, console)
         code = code or _validate(dataset, console)
         print(f"{(out / 'dataset' / 'report' / 'index.html').resolve()}")  # noqa: T201
         raise typer.Exit(code)

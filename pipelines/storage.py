@@ -189,9 +189,11 @@ def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[Any,
 def _mapped(verb: str, name: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, PipelineError):
+    except PipelineError:
         raise
     except Exception as error:  # every store has exceptions of its own; this is the one place they are mapped
+        if isinstance(error, FileNotFoundError) and verb != "write":
+            raise
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreError(f"cannot {verb} {name}: {detail}") from error
 

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,3 +223,10 @@ def test_local_and_shared_tell_the_kinds_apart(tmp_path: Path) -> None:
     assert Store("memory://x").local is None
     assert Store(str(tmp_path)).shared
     assert not Store("memory://x").shared
+
+
+def test_a_bucket_that_is_not_there_refuses_the_write(s3: Any) -> None:
+    store = Store(f"s3://{uuid.uuid4().hex}/ds", s3.options)
+    assert not store.exists("dataset.json")
+    with pytest.raises(StoreError, match="cannot write a"):
+        store.write("a", b"x")
