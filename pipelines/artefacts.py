@@ -58,20 +58,25 @@ class Deduplicated(Record):
     dropped: dict[int, tuple[Code, str]]
 
 
-class Captioned(Record):
-    """The caption artefact: global and layer captions by design, and why there are none."""
+class Made(Record):
+    """Base of what is made of every design that is still in: ``failed`` says for which it could not be, and why."""
+
+    failed: dict[str, tuple[Code, str]] = Field(default_factory=dict)
+
+
+class Captioned(Made):
+    """The caption artefact: global and layer captions by design."""
 
     designs: dict[str, tuple[Captions, dict[int, Caption]]]
-    failed: dict[str, str] = Field(default_factory=dict)
 
 
-class Grouped(Record):
+class Grouped(Made):
     """The group artefact: partitions by design."""
 
     designs: dict[str, tuple[Grouping, ...]]
 
 
-class Restyled(Record):
+class Restyled(Made):
     """The restyle artefact: pairs by design, each with offset and size of its image in the blob."""
 
     designs: dict[str, tuple[tuple[RestylePair, int, int], ...]]

@@ -27,6 +27,7 @@ from pipelines.formats import Fetched, ReadLimits
 from pipelines.manifest import resolve
 from pipelines.plan import PlanRow
 from pipelines.sandbox import Sandbox
+from pipelines.storage import Store
 from schemas import images
 from schemas.design import Design, Layer, Licence, Provenance, Size
 from schemas.errors import ImageError
@@ -36,6 +37,7 @@ from schemas.sample import Sample, layer_stem
 
 STAGE = "extract"
 ATTEMPTS = 2
+MAX_RECORD_BYTES = 16 * 2**20
 _AGAIN = frozenset({Code.TIMEOUT, Code.CRASHED})
 
 
@@ -92,6 +94,8 @@ def extract_file(fetched: Fetched, row: PlanRow, config: ExtractConfig) -> tuple
         ),
         recomposition=stack.recomposition,
     )
+    if len(design.to_json()) > MAX_RECORD_BYTES:
+        raise Rejected(Code.TOO_LARGE, f"its record would have more than {MAX_RECORD_BYTES} bytes")
     sample = Sample(design, members)
     return sample, signature(sample, stack.composite, row.row, row.unit)
 
@@ -136,7 +140,9 @@ class Extractor:
         try:
             with tempfile.TemporaryDirectory(prefix="acetate-") as folder:
                 source = resolve(self.base, row.uri)
-                fetched = formats.fetch(source, Path(folder), self.config.read, self.options)
+                fetch = (source, Path(folder), self.config.read, self.options)
+                private = not Store(source, self.options).shared  # memory:// is seen by this process alone
+                fetched = formats.fetch(*fetch) if private else self.sandbox.run(formats.fetch, *fetch)
                 design_id = fetched.sha256[:32]
                 return design_id, self.sandbox.run(extract_file, fetched, row, self.config), Code.OK, ""
         except Rejected as error:
@@ -191,7 +197,13 @@ def _entry(
         unit=row.unit,
         stage=stage,
         code=code,
-        message=" ".join(message.split())[:500],
+        message=one_line(message),
         attempts=attempts,
         seconds=round(seconds, 3),
     )
+
+
+def one_line(text: str) -> str:
+    """Text of a file or a library as a message: printable, on one line, at most 500 characters."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:500]

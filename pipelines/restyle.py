@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,29 +66,23 @@ class _Donor:
     weights: Floats
 
 
-def restyle_unit(
-    ids: Sequence[str], load: Callable[[str], Sample], config: RestyleConfig
-) -> dict[str, list[tuple[RestylePair, Rgba]]]:
-    """The pairs of each design of a unit, by layer: a record and its image (``uint8``, the layer's size and alpha).
-
-    ``ids`` are the unit's designs that may be used; in any order. At most two samples are loaded at once.
-    A design alone in its unit has no donor, so no pairs.
-    """
-    everyone = sorted(set(ids))
-    return {design_id: _restyle(design_id, everyone, load, config) for design_id in everyone}
-
-
-def _restyle(
-    design_id: str, everyone: Sequence[str], load: Callable[[str], Sample], config: RestyleConfig
+def restyle_design(
+    design_id: str, unit: Iterable[str], load: Callable[[str], Sample], config: RestyleConfig
 ) -> list[tuple[RestylePair, Rgba]]:
-    if len(everyone) < 2 or config.max_pairs == 0:
+    """The pairs of one design, by layer: a record and its image (``uint8``, the layer's size and alpha).
+
+    ``unit`` are the designs of its unit that may be used, in any order. At most two samples are loaded at once. A
+    design alone in its unit has no donor, so no pairs.
+    """
+    others = sorted(set(unit) - {design_id})
+    if not others or config.max_pairs == 0:
         return []
     rng = random.Random(hashlib.sha256(f"restyle:{design_id}".encode()).digest())
     sample = load(design_id)
     ranked = sorted((rng.random(), layer.index) for layer in sample.design.layers if _eligible(layer, sample, config))
     open_layers = [index for _, index in ranked]
     pairs: dict[int, tuple[RestylePair, Rgba]] = {}
-    for _, donor_id in sorted((rng.random(), other) for other in everyone if other != design_id)[: config.donors]:
+    for _, donor_id in sorted((rng.random(), other) for other in others)[: config.donors]:
         if not open_layers or len(pairs) == config.max_pairs:
             break
         donors = _donors(load(donor_id), config, rng)

@@ -24,7 +24,15 @@ from schemas.ledger import Code
 
 T = TypeVar("T")
 
-_PRELOAD = ["numpy", "PIL.Image", "PIL.WebPImagePlugin", "psd_tools", "pipelines.formats", "pipelines.flatten"]
+_PRELOAD = [
+    "numpy",
+    "PIL.Image",
+    "PIL.WebPImagePlugin",
+    "psd_tools",
+    "pipelines.extract",
+    "pipelines.caption",
+    "pipelines.group",
+]
 _DESIGNS_A_CHILD = 64
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -31,12 +31,17 @@ def shard_unit(store: Store, inputs: dict[str, str], unit: int, split: str, code
     captioned = load(store, inputs["caption"], Captioned)
     grouped = load(store, inputs["group"], Grouped)
     restyled = load(store, inputs["restyle"], Restyled)
+    failed = {
+        key: (stage, code, message)
+        for stage, made in (("restyle", restyled), ("group", grouped), ("caption", captioned))
+        for key, (code, message) in made.failed.items()
+    }
     published: list[tuple[Outcome, Design]] = []
 
     def assemble() -> Iterator[Sample]:
         for outcome in samples.kept:
             key = str(outcome.ledger.design_id)
-            if key in captioned.failed:
+            if key in failed:
                 continue
             sample = _assemble(samples.load(key), key, captioned, grouped, restyled, store, codec)
             published.append((outcome, sample.design))
@@ -58,7 +63,7 @@ def shard_unit(store: Store, inputs: dict[str, str], unit: int, split: str, code
     if path is not None:
         entry = ShardEntry(path=path, split=split, unit=unit, samples=len(index), bytes=size, sha256=sha256)
     dropped = load(store, inputs["dedup"], Deduplicated).dropped
-    ledger = tuple(_settle(outcome, dropped, captioned) for outcome in samples.extracted.outcomes)
+    ledger = tuple(_settle(outcome, dropped, failed) for outcome in samples.extracted.outcomes)
     return Sharded(shard=entry, index=tuple(index), ledger=ledger)
 
 
@@ -84,15 +89,15 @@ def _assemble(
     return Sample(sample.design.model_copy(update=changes), members)
 
 
-def _settle(outcome: Outcome, dropped: dict[int, tuple[Code, str]], captioned: Captioned) -> LedgerRow:
-    """The last word on one row."""
+def _settle(
+    outcome: Outcome, dropped: dict[int, tuple[Code, str]], failed: dict[str, tuple[str, Code, str]]
+) -> LedgerRow:
+    """The last word on one row. ``failed``: by design the stage that could not, the code and the message."""
     row = outcome.ledger
     if row.code is not Code.OK:
         return row
     if row.row in dropped:
-        code, message = dropped[row.row]
-        return row.model_copy(update={"stage": "dedup", "code": code, "message": message})
-    if row.design_id in captioned.failed:
-        message = captioned.failed[str(row.design_id)]
-        return row.model_copy(update={"stage": "caption", "code": Code.CAPTION_FAILED, "message": message})
-    return row.model_copy(update={"stage": "shard"})
+        stage, (code, message) = "dedup", dropped[row.row]
+    else:
+        stage, code, message = failed.get(str(row.design_id), ("shard", Code.OK, ""))
+    return row.model_copy(update={"stage": stage, "code": code, "message": message})

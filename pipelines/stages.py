@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,18 +30,21 @@ from pipelines.artefacts import (
 )
 from pipelines.caption import caption_design
 from pipelines.config import BuildConfig
-from pipelines.errors import PipelineError
-from pipelines.extract import ExtractConfig, Extractor, ImageConfig
+from pipelines.errors import PipelineError, Rejected, StoreError
+from pipelines.extract import ExtractConfig, Extractor, ImageConfig, one_line
 from pipelines.group import group_design
 from pipelines.plan import PlanRow, digest, read_unit
-from pipelines.restyle import RestyleConfig, restyle_unit
+from pipelines.restyle import RestyleConfig, restyle_design
 from pipelines.sandbox import Limits, Sandbox
 from pipelines.shard import shard_unit
 from pipelines.storage import Store
 from schemas import images
+from schemas.design import Caption, Captions, RestylePair
 from schemas.index import Location
 from schemas.ledger import Code
 from schemas.sample import Sample, write_shard
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -177,34 +180,40 @@ def _in_order(
 def _caption(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
     given = {row.row: row.caption for row in read_unit(context.store, context.plan, job.unit)}
     samples = UnitSamples.open(context.store, job.inputs)
-    designs = {}
-    for outcome in samples.kept:
-        key = str(outcome.ledger.design_id)
-        design = caption_design(samples.load(key), context.config.caption, given=given[outcome.ledger.row])
-        designs[key] = (design.captions, {layer.index: layer.caption for layer in design.layers if layer.caption})
-    return Captioned(designs=designs), {Code.OK: len(designs)}
+    by_id = {str(outcome.ledger.design_id): given[outcome.ledger.row] for outcome in samples.kept}
+    sandbox = _sandbox(context.config.run.limits)
+
+    def caption(key: str) -> tuple[Captions, dict[int, Caption]]:
+        design = sandbox.run(caption_design, samples.load(key), context.config.caption, by_id[key])
+        return design.captions, {layer.index: layer.caption for layer in design.layers if layer.caption}
+
+    designs, failed = _each(samples.ids, caption, Code.CAPTION_FAILED)
+    return Captioned(designs=designs, failed=failed), _codes(designs, failed)
 
 
 def _group(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
     samples = UnitSamples.open(context.store, job.inputs)
-    designs = {key: group_design(samples.load(key), context.config.group) for key in samples.ids}
-    return Grouped(designs=designs), {Code.OK: len(designs)}
+    sandbox, config = _sandbox(context.config.run.limits), context.config.group
+    designs, failed = _each(samples.ids, lambda key: sandbox.run(group_design, samples.load(key), config))
+    return Grouped(designs=designs, failed=failed), _codes(designs, failed)
 
 
 def _restyle(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
     samples = UnitSamples.open(context.store, job.inputs)
-    pairs = restyle_unit(samples.ids, samples.load, context.config.restyle)
-    image = context.config.image
+    image, config, ids = context.config.image, context.config.restyle, sorted(samples.ids)
+    failed: dict[str, tuple[Code, str]] = {}
 
     def write(out: IO[bytes]) -> dict[str, Any]:
-        placed: dict[str, Any] = {}
-        for key, made in pairs.items():
+        def restyle(key: str) -> tuple[tuple[RestylePair, int, int], ...]:
             entries = []
-            for pair, pixels in made:
+            for pair, pixels in restyle_design(key, ids, samples.load, config):
                 start = out.tell()
                 out.write(images.encode(pixels, image.codec, image.effort))
                 entries.append((pair, start, out.tell() - start))
-            placed[key] = tuple(entries)
+            return tuple(entries)
+
+        placed, missed = _each(ids, restyle)
+        failed.update(missed)
         return placed
 
     blob, _, _, designs = put_blob(
@@ -212,7 +221,33 @@ def _restyle(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
         write,
         lambda sha, placed: f"{WORK}/restyle/{job.unit:06d}-{sha[:16]}.bin" if any(placed.values()) else None,
     )
-    return Restyled(designs=designs, blob=blob), {Code.OK: len(samples.ids)}
+    return Restyled(designs=designs, blob=blob, failed=failed), _codes(designs, failed)
+
+
+def _each(
+    ids: Iterable[str], work: Callable[[str], T], code: Code = Code.INTERNAL
+) -> tuple[dict[str, T], dict[str, tuple[Code, str]]]:
+    """``work`` on every design; one that it cannot do costs that design alone, under ``code`` or the sandbox's own.
+
+    Raises:
+        StoreError: the store refused, which is no fault of a design.
+    """
+    done: dict[str, T] = {}
+    failed: dict[str, tuple[Code, str]] = {}
+    for key in ids:
+        try:
+            done[key] = work(key)
+        except StoreError:
+            raise
+        except Rejected as error:
+            failed[key] = (error.code, error.message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this design's row in the ledger
+            failed[key] = (code, one_line(f"{type(error).__name__}: {error}"))
+    return done, failed
+
+
+def _codes(designs: Mapping[str, object], failed: Mapping[str, tuple[Code, str]]) -> Mapping[str, int]:
+    return {str(Code.OK): len(designs), **Counter(str(code) for code, _ in failed.values())}
 
 
 def _shard(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:

@@ -18,7 +18,8 @@ from schemas.compositing import Rgba
 from schemas.errors import ImageError
 
 WEBP_MAX_SIDE = 16_383
-MAX_PIXELS = 16_384 * 16_384
+MAX_PIXELS = 178_956_970
+"""Of one picture: where Pillow takes a file for a decompression bomb. Nothing larger is encoded either."""
 DEFAULT_EFFORT = 1
 _WEBP_QUALITY = (0, 20, 20, 20, 50, 75, 100)  # of the search, by effort; see infra/bench/results for what it buys
 
@@ -34,11 +35,13 @@ def encode(pixels: Rgba, codec: Codec = Codec.WEBP, effort: int = DEFAULT_EFFORT
     """Encode ``uint8 [height, width, 4]`` without loss. ``effort`` is WebP's method, 0..6; PNG's level is one more.
 
     Raises:
-        ImageError: the picture is empty or over the codec's side limit.
+        ImageError: the picture is empty, over MAX_PIXELS or over the codec's side limit.
     """
     height, width = pixels.shape[:2]
     if height == 0 or width == 0:
         raise ImageError(f"an image of {width} x {height} px cannot be stored")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"an image of {width} x {height} px is over the limit of {MAX_PIXELS} px")
     if codec is Codec.WEBP and max(width, height) > WEBP_MAX_SIDE:
         raise ImageError(f"{width} x {height} px is over WebP's limit of {WEBP_MAX_SIDE} px a side; use the png codec")
     out = io.BytesIO()

@@ -20,7 +20,7 @@ from psd_tools.psd.parse_limits import ParseLimitError
 from pipelines.errors import Rejected
 from pipelines.formats.limits import ReadLimits, first_line, unreadable
 from pipelines.formats.psd_nodes import nodes_of
-from pipelines.formats.psd_pixels import Colours, merged
+from pipelines.formats.psd_pixels import Colours, has_alpha, merged
 from pipelines.formats.tree import Document
 from schemas.compositing import Rgba
 from schemas.ledger import Code
@@ -60,6 +60,7 @@ def read(path: Path, limits: ReadLimits) -> Document:
             render=_render(psd) if nodes else None,
             colour_mode=psd.color_mode.name,
             depth=psd.depth,
+            opaque_on_white=preview is not None and not has_alpha(psd, colours),
         )
 
 

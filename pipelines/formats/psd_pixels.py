@@ -143,7 +143,7 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
     colour = [colours.plane(planes[i], width, height) for i in range(min(colours.count, psd.channels))]
     out = np.empty((height, width, 4), np.uint8)
     out[..., 3] = 255
-    if colours.count <= index < psd.channels:
+    if has_alpha(psd, colours):
         alpha = colours.plane(planes[index], width, height, linear=False)
         out[..., 3] = alpha
         if colours.mode in (ColorMode.RGB, ColorMode.GRAYSCALE):
@@ -151,6 +151,11 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
     out[..., :3] = colours.rgb(colour if len(colour) >= colours.count else colour[:1] * colours.count)
     out[out[..., 3] == 0] = 0
     return out
+
+
+def has_alpha(psd: PSDImage, colours: Colours) -> bool:
+    """Whether the merged picture has an alpha plane; without one it shows the document on white."""
+    return colours.count <= _alpha_index(psd, colours) < psd.channels
 
 
 def _alpha_index(psd: PSDImage, colours: Colours) -> int:

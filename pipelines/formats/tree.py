@@ -70,6 +70,7 @@ class Document:
 
     ``preview`` is what the file itself shows (uint8 ``[height, width, 4]``), None where it has none that can be
     trusted; ``render`` then draws the whole document by other means than this tree, where the format has such means.
+    ``opaque_on_white``: the preview has no alpha plane and shows the document on white.
     """
 
     width: int
@@ -79,6 +80,7 @@ class Document:
     render: Callable[[], Rgba | None] | None = None
     colour_mode: str = "RGB"
     depth: int = 8
+    opaque_on_white: bool = False
 
     @property
     def visible(self) -> Box:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -10,13 +10,19 @@ from PIL import Image
 
 from pipelines import recolour
 from pipelines.oklab import from_oklab, to_oklab
-from pipelines.restyle import METHODS, RestyleConfig, restyle_unit
+from pipelines.restyle import METHODS, RestyleConfig, restyle_design
 from schemas.compositing import Rgba
-from schemas.design import LayerKind
+from schemas.design import LayerKind, RestylePair
 from schemas.sample import Sample
 from tests.builders import disc, layer, make_sample, solid, texture
 
 CONFIG = RestyleConfig()
+
+
+def restyle_unit(
+    ids: Sequence[str], load: Callable[[str], Sample], config: RestyleConfig
+) -> dict[str, list[tuple[RestylePair, Rgba]]]:
+    return {design_id: restyle_design(design_id, ids, load, config) for design_id in ids}
 
 
 def _tinted(seed: int, low: tuple[int, int, int], high: tuple[int, int, int], size: int = 60, alpha: int = 255) -> Rgba:
