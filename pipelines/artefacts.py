@@ -6,12 +6,13 @@ by content.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -19,9 +20,20 @@ from pydantic import BaseModel, Field
 
 from pipelines.dedup import Signature
 from pipelines.errors import StoreError
+from pipelines.plan import PlanRow, admitted
 from pipelines.storage import Store
-from schemas.design import Caption, Captions, Grouping, Record, RestylePair, canonical_json, parse_record
-from schemas.errors import RecordError, SchemaError
+from schemas.design import (
+    Caption,
+    Captions,
+    DesignId,
+    Grouping,
+    Record,
+    RestylePair,
+    Sha256,
+    canonical_json,
+    parse_record,
+)
+from schemas.errors import RecordError, SampleError, SchemaError
 from schemas.index import Location
 from schemas.ledger import Code, LedgerRow
 from schemas.sample import Sample, read_shard
@@ -33,15 +45,22 @@ T = TypeVar("T")
 
 
 class Outcome(Record):
-    """What extraction made of one row: its key, its ledger entry so far, and the signature for dedup where it is ok."""
+    """What extraction made of one source. It knows nothing of rows and terms: those are bound when the unit is sharded.
+
+    ``key`` is the row's; the signature is there where ``code`` is ok.
+    """
 
     key: str
-    ledger: LedgerRow
+    design_id: DesignId | None
+    code: Code
+    message: str
+    attempts: int
+    seconds: float
     signature: Signature | None = None
 
 
 class Extracted(Record):
-    """The extract artefact: outcomes in row order, and where the samples of the ok ones lie in the blob.
+    """The extract artefact: outcomes in the order of the unit's admitted rows, and where in the blob their samples lie.
 
     ``config`` is the key of version and configuration: outcomes can be taken over from an artefact with the same one.
     """
@@ -76,10 +95,18 @@ class Grouped(Made):
     designs: dict[str, tuple[Grouping, ...]]
 
 
-class Restyled(Made):
-    """The restyle artefact: pairs by design, each with offset and size of its image in the blob."""
+class Piece(Record):
+    """Bytes of a blob."""
 
-    designs: dict[str, tuple[tuple[RestylePair, int, int], ...]]
+    offset: int
+    size: int
+    sha256: Sha256
+
+
+class Restyled(Made):
+    """The restyle artefact: pairs by design, each with the place and the hash of its image in the blob."""
+
+    designs: dict[str, tuple[tuple[RestylePair, Piece], ...]]
     blob: str | None = None
 
 
@@ -145,52 +172,61 @@ def put_blob(
 
 @dataclass(frozen=True)
 class UnitSamples:
-    """The samples of a unit that are still in, read one at a time by ranged reads."""
+    """The samples of a unit that are still in, read one by one by ranged reads; ``name`` is the extract artefact's."""
 
     store: Store
+    name: str
     extracted: Extracted
-    dropped: frozenset[int] = frozenset()
+    kept: Sequence[tuple[PlanRow, Outcome]]
 
     @classmethod
-    def open(cls, store: Store, inputs: dict[str, str]) -> UnitSamples:
+    def open(cls, store: Store, inputs: Mapping[str, str], rows: Iterable[PlanRow]) -> UnitSamples:
+        """Of ``rows``, those that are admitted, ok and not dropped; their design ids are distinct."""
         extracted = load(store, inputs["extract"], Extracted)
         dropped = load(store, inputs["dedup"], Deduplicated).dropped
-        return cls(store, extracted, frozenset(dropped))
-
-    @cached_property
-    def kept(self) -> Sequence[Outcome]:
-        """Outcomes that are ok and not dropped, in row order; their design ids are distinct."""
-        return [o for o in self.extracted.outcomes if o.ledger.code is Code.OK and o.ledger.row not in self.dropped]
+        pairs = zip(admitted(rows), extracted.outcomes, strict=True)
+        kept = [(row, outcome) for row, outcome in pairs if outcome.code is Code.OK and row.row not in dropped]
+        return cls(store, inputs["extract"], extracted, kept)
 
     @property
     def ids(self) -> list[str]:
-        return [str(outcome.ledger.design_id) for outcome in self.kept]
+        return [str(outcome.design_id) for _, outcome in self.kept]
 
     def load(self, design_id: str) -> Sample:
-        """Read one sample, with the hash of every member checked.
-
-        Raises:
-            StoreError: the blob is damaged or gone.
-        """
-        return load_sample(self.store, self.extracted, design_id)
+        return load_sample(self.store, self.name, self.extracted, design_id)
 
 
-def load_sample(store: Store, extracted: Extracted, design_id: str) -> Sample:
-    """One sample of an extract artefact by a single ranged read.
+def load_sample(store: Store, name: str, extracted: Extracted, design_id: str) -> Sample:
+    """One sample of the extract artefact ``name`` by a single ranged read, with the hash of every member checked.
 
     Raises:
-        StoreError: the blob is damaged or gone.
+        StoreError: the blob is damaged or gone; the artefact is removed, so that the next run makes both again.
     """
-    blob = str(extracted.blob)
     members = extracted.locations[design_id].members
-    start = members[0].offset - 512  # the tar header of the first member
-    end = -(-(members[-1].offset + members[-1].size) // 512) * 512
-    try:
-        data = store.read_range(blob, start, end - start)
+    start = members[0].offset - tarfile.BLOCKSIZE  # the header of the first member
+    end = -(-(members[-1].offset + members[-1].size) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    with healing(store, name, str(extracted.blob)):
+        data = store.read_range(str(extracted.blob), start, end - start)
         for member in members:
-            part = data[member.offset - start : member.offset - start + member.size]
-            if hashlib.sha256(part).hexdigest() != member.sha256:
-                raise StoreError(f"{blob}: {member.name} of {design_id} is damaged; remove {WORK} and build again")
-        return next(read_shard(io.BytesIO(data + bytes(1024))))
-    except (FileNotFoundError, SchemaError) as error:
-        raise StoreError(f"{blob}: {error}; remove {WORK} and build again") from None
+            check_hash(data[member.offset - start : member.offset - start + member.size], member.sha256)
+        return next(read_shard(io.BytesIO(data + bytes(2 * tarfile.BLOCKSIZE))))
+
+
+def check_hash(data: bytes, sha256: str) -> None:
+    """Raises SampleError where ``data`` has another hash."""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise SampleError("its bytes have another hash than was written")
+
+
+@contextlib.contextmanager
+def healing(store: Store, artefact: str, blob: str) -> Iterator[None]:
+    """Where reading ``blob`` shows that it is damaged or gone, remove the artefact that names it.
+
+    Raises:
+        StoreError: it was so; the next run makes both anew.
+    """
+    try:
+        yield
+    except (FileNotFoundError, SchemaError, StoreError) as error:
+        store.delete([artefact])
+        raise StoreError(f"{blob} is damaged or gone ({error}); run the build again to make it anew") from None

@@ -20,9 +20,21 @@ from pipelines.errors import PublishError, StoreError, UsageError
 from pipelines.execute import Executor, executor
 from pipelines.flatten import FlattenConfig
 from pipelines.manifest import read_inputs
-from pipelines.plan import Plan, digest, load_plan, make_plan, retry, save_plan, unit_key
+from pipelines.plan import (
+    Plan,
+    admitted,
+    captions_key,
+    digest,
+    load_plan,
+    make_plan,
+    newest_plan,
+    retry,
+    save_plan,
+    terms_key,
+    unit_key,
+)
 from pipelines.progress import Reporter
-from pipelines.publish import assemble, batches, claim, load_dataset, swap
+from pipelines.publish import assemble, batches, claim, discard_damaged, intact, load_dataset, swap
 from pipelines.report import write_report
 from pipelines.stages import STAGES, Context, Job
 from pipelines.storage import Store
@@ -59,29 +71,43 @@ def build(config: BuildConfig, store: Store, reporter: Reporter, again: Retry | 
         PublishError: a critical expectation failed, or another build published first.
     """
     base = _published(store)
-    plan = _plan(config, store, base, again)
-    key = digest([_VERSION, plan.key, {name: stage.settings(config) for name, stage in STAGES.items()}, _rest(config)])
+    plan = _plan(config, store, base, again, reporter)
+    settings = _settings(config)
+    key = digest([_VERSION, plan.key, settings])
     if base is not None and base.build == key:
-        return Result(base, fresh=False)
+        if intact(store, base):
+            return Result(base, fresh=False)
+        reporter.say("shards are gone or cut short; they are made again")
     if not store.shared and config.run.executor == "ray":
         raise UsageError(f"{store.url} is seen by this process alone; use --executor inline with memory://")
     with executor(config.run.executor, config.run.workers) as workers:
         run = Run(Context(store, plan.name, plan.base, config), plan, workers, reporter)
-        extracted = run.stage("extract", [unit_key(rows) for rows in plan.units])
-        dedup = run.dedup(extracted, _winners(store, base))
-        captions = run.stage("caption", extracted, dedup)
-        groupings = run.stage("group", extracted, dedup)
-        pairs = run.stage("restyle", extracted, dedup)
-        shards = run.stage("shard", extracted, dedup, captions, groupings, pairs)
-    names = [artefact_name("shard", unit, key) for unit, key in enumerate(shards)]
+        names = _stages(run, _winners(store, base, settings))
     dataset = claim(
-        store, base, lambda generation: assemble(store, names, generation=generation, build=key, plan=plan.name)
+        store,
+        base,
+        lambda generation: assemble(store, names, plan, generation=generation, build=key, settings=settings),
     )
     _validate(config, store, dataset, reporter)
     store.write("croissant.json", croissant(store, dataset))
     reporter.say(f"report: {store.url.rstrip('/')}/{write_report(store, dataset, config.report)}")
     swap(store, base, dataset)
     return Result(dataset, fresh=True)
+
+
+def _stages(run: Run, winners: set[int]) -> list[str]:
+    """Every stage over all units; gives the shard artefacts. A shard damaged since it was committed is remade."""
+    units = run.plan.units
+    extracted = run.stage("extract", [unit_key(rows) for rows in units])
+    dedup = run.dedup(extracted, winners)
+    captions = run.stage("caption", extracted, dedup, [captions_key(rows) for rows in units])
+    groupings = run.stage("group", extracted, dedup)
+    pairs = run.stage("restyle", extracted, dedup)
+    made = (extracted, dedup, captions, groupings, pairs, [terms_key(rows) for rows in units])
+    names = [artefact_name("shard", unit, key) for unit, key in enumerate(run.stage("shard", *made))]
+    if discard_damaged(run.context.store, names):
+        run.stage("shard", *made)
+    return names
 
 
 @dataclass
@@ -140,11 +166,19 @@ class Run:
         return keys
 
     def _signatures(self, extracted: Sequence[str]) -> Iterable[Signature]:
+        """The signatures of all ok designs, each with the row it stands for in this plan."""
+        damaged = []
         for unit, key in enumerate(extracted):
-            artefact = load(self.context.store, artefact_name("extract", unit, key), Extracted)
-            for outcome in artefact.outcomes:
+            try:
+                artefact = load(self.context.store, artefact_name("extract", unit, key), Extracted)
+            except StoreError as error:
+                damaged.append(str(error))
+                continue
+            for row, outcome in zip(admitted(self.plan.units[unit]), artefact.outcomes, strict=True):
                 if outcome.signature is not None:
-                    yield outcome.signature
+                    yield outcome.signature.model_copy(update={"row": row.row, "unit": row.unit})
+        if damaged:
+            raise StoreError(f"{len(damaged)} artefacts: {damaged[0]}")
 
     def _job(self, name: str, unit: int, there: set[str]) -> Job:
         inputs = {stage: artefact_name(stage, unit, keys[unit]) for stage, keys in self._keys.items() if stage != name}
@@ -162,23 +196,35 @@ def _published(store: Store) -> Dataset | None:
         ) from None
 
 
-def _plan(config: BuildConfig, store: Store, base: Dataset | None, again: Retry | None) -> Plan:
-    """The plan to build: the newest one where nothing changed, else a new generation of it."""
-    old = load_plan(store)
+def _plan(config: BuildConfig, store: Store, base: Dataset | None, again: Retry | None, reporter: Reporter) -> Plan:
+    """The plan to build: the newest one where nothing changed, else a new generation of it.
+
+    A plan that was never published binds nobody: where the inputs do not fit it, the published one counts.
+    """
+    published = load_plan(store, base.plan) if base else None
+    newest = newest_plan(store, published)
     place, inputs = read_inputs(config.manifest, config.source, config.run.storage_options)
-    plan = make_plan(
-        place,
-        inputs,
-        unit_size=config.run.unit_size,
-        splits=config.run.splits,
-        policy=config.licence,
-        old=old,
-        today=_today(),
-    )
-    if again is not None and base is not None and old is not None and base.plan == old.name:
-        plan = retry(plan, _failed_rows(store, base, again.code))
-    if old is not None and plan.key == old.key:
-        return replace(plan, name=old.name)
+
+    def extend(old: Plan | None) -> Plan:
+        run = config.run
+        return make_plan(
+            place, inputs, unit_size=run.unit_size, splits=run.splits, policy=config.licence, old=old, today=_today()
+        )
+
+    try:
+        plan = extend(newest)
+    except UsageError:
+        if newest is published:
+            raise
+        newest, plan = published, extend(published)
+    if again is not None:
+        failed = _failed_rows(store, base, again.code) if base else set()
+        asked = {row.row: row.retries for unit in (published.units if published else ()) for row in unit}
+        failed = {row.row for unit in plan.units for row in unit if row.row in failed and row.retries == asked[row.row]}
+        reporter.say(f"asking again for {len(failed)} failed inputs")
+        plan = retry(plan, failed)
+    if newest is not None and plan.key == newest.key:
+        return replace(plan, name=newest.name)
     return save_plan(store, plan)
 
 
@@ -191,9 +237,11 @@ def _failed_rows(store: Store, dataset: Dataset, code: Code | None) -> set[int]:
     }
 
 
-def _winners(store: Store, base: Dataset | None) -> set[int]:
-    """The rows of the published generation: they win over any duplicate that comes later."""
-    return {row for batch in batches(store, base.index if base else (), ["row"]) for row in batch["row"].to_pylist()}
+def _winners(store: Store, base: Dataset | None, settings: Mapping[str, str]) -> set[int]:
+    """The rows of the published generation: they win over later duplicates, unless dedup is set otherwise now."""
+    if base is None or base.settings.get("dedup") != settings["dedup"]:
+        return set()
+    return {row for batch in batches(store, base.index, ["row"]) for row in batch["row"].to_pylist()}
 
 
 def _validate(config: BuildConfig, store: Store, dataset: Dataset, reporter: Reporter) -> None:
@@ -232,10 +280,13 @@ def _today() -> datetime.date:
     return datetime.datetime.now(datetime.UTC).date()
 
 
-def _rest(config: BuildConfig) -> Mapping[str, object]:
-    """What decides the published state beside the stages."""
+def _settings(config: BuildConfig) -> dict[str, str]:
+    """By name, the hash of every stage's version and configuration, and of what else decides the published state."""
     sections = ("dedup", "expectations", "report", "licence")
-    return {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    return {
+        **{name: stage.settings(config) for name, stage in STAGES.items()},
+        **{name: digest(getattr(config, name).model_dump(mode="json")) for name in sections},
+    }
 
 
 def _count(codes: Iterable[Code]) -> Mapping[str, int]:

@@ -48,6 +48,9 @@ def _told() -> Iterator[Console]:
     except FileNotFoundError as error:
         _complain(console, f"a file of the dataset is gone: {error}; acetate validate lists all that is wrong")
         raise typer.Exit(1) from None
+    except OSError as error:
+        _complain(console, f"the disk refused: {error}; run the command again")
+        raise typer.Exit(1) from None
 
 
 def _complain(console: Console, message: str) -> None:
@@ -120,7 +123,9 @@ def build(
         from pipelines.build import Retry
         from schemas.ledger import Code
 
-        if code is not None and (not retry_failed or code not in list(Code)):
+        if not out or Path(out).is_file():
+            raise UsageError(f"--out wants a directory or a URL, not {out!r}")
+        if code is not None and (not retry_failed or code not in [c for c in Code if c.state == "failed"]):
             raise UsageError(
                 "--code goes with --retry-failed and is one of: " + ", ".join(c for c in Code if c.state == "failed")
             )
@@ -225,7 +230,9 @@ def _build(
     counts = result.dataset.counts
     state = f"generation {result.dataset.generation}" if result.fresh else "up to date"
     print(f"{out}: {state}: {_sum(result.dataset)}")  # noqa: T201
-    if counts.failed > config.run.max_failed * counts.inputs:
+    if counts.ok == 0:
+        _complain(console, f"no input became a sample; the ledger in {out}/report says why")
+    if counts.failed > config.run.max_failed * counts.inputs + 1e-9:
         share, limit = counts.failed / counts.inputs, config.run.max_failed
         console.print(
             f"acetate: {share:.1%} of the inputs failed, the limit is {limit:.1%}; see the ledger in {out}/report, "

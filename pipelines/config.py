@@ -89,11 +89,11 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> BuildConfig:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UsageError(f"no configuration file {path}") from None
-        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, OSError, ValueError) as error:
             raise UsageError(f"{path} is no readable YAML: {str(error).splitlines()[0]}") from None
         if loaded is not None and not isinstance(loaded, dict):
             raise UsageError(f"{path} must hold a mapping of sections such as 'extract:' and 'run:'")
-        tree = loaded or {}
+        tree = {section: {} if keys is None else keys for section, keys in (loaded or {}).items()}
     for key, value in overrides.items():
         _lay(tree, key.split("."), value)
     try:
@@ -111,7 +111,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set wants key=value, for example run.unit_size=64, not {word!r}")
         try:
             out[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # a ValueError: 2020-13-45 looks like a date to YAML
             raise UsageError(f"--set {key}: {value!r} is no YAML value") from None
     return out
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipelines.errors import StoreError
-from pipelines.stages import Context, Job, Report, decode_job, encode_job, perform
+from pipelines.stages import Context, Job, Report, close_sandboxes, decode_job, encode_job, perform
 
 _OBJECT_STORE_BYTES = 100 * 2**20
 _RETRIES = 2
@@ -45,7 +45,7 @@ class Inline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        return None
+        close_sandboxes()
 
 
 class OnRay:

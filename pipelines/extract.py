@@ -21,21 +21,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines import formats
 from pipelines.artefacts import Outcome
 from pipelines.dedup import Signature, signature
-from pipelines.errors import Rejected, StoreError
+from pipelines.errors import Rejected
 from pipelines.flatten import FlattenConfig, Stack, StackLayer, coverage, flatten, overflow
 from pipelines.formats import Fetched, ReadLimits
 from pipelines.manifest import resolve
 from pipelines.plan import PlanRow
-from pipelines.sandbox import Sandbox
+from pipelines.sandbox import ChildError, Sandbox
 from pipelines.storage import Store
 from schemas import images
 from schemas.design import Design, Layer, Licence, Provenance, Size
 from schemas.errors import ImageError
 from schemas.images import Codec
-from schemas.ledger import Code, LedgerRow
+from schemas.ledger import Code
 from schemas.sample import Sample, layer_stem
 
-STAGE = "extract"
 ATTEMPTS = 2
 MAX_RECORD_BYTES = 16 * 2**20
 _AGAIN = frozenset({Code.TIMEOUT, Code.CRASHED})
@@ -102,7 +101,7 @@ def extract_file(fetched: Fetched, row: PlanRow, config: ExtractConfig) -> tuple
 
 @dataclass(frozen=True)
 class Extractor:
-    """Turns rows of a plan into outcomes, each design read in the sandbox. ``base`` is where relative uris start."""
+    """Turns admitted rows of a plan into outcomes, in the sandbox. ``base`` is where relative uris start."""
 
     base: str
     config: ExtractConfig
@@ -116,10 +115,7 @@ class Extractor:
             StoreError: the local disk failed, which is no fault of a design.
         """
         for row in rows:
-            if row.code is Code.OK:
-                yield self._extract(row)
-            else:
-                yield Outcome(key=row.key, ledger=_entry(row, "plan", row.code, row.message)), None
+            yield self._extract(row)
 
     def _extract(self, row: PlanRow) -> tuple[Outcome, Sample | None]:
         """What comes of one row; a timeout or a crash is tried once more in a fresh child before it stands."""
@@ -129,10 +125,17 @@ class Extractor:
         while code in _AGAIN and attempts < ATTEMPTS:
             attempts += 1
             design_id, made, code, message = self._attempt(row)
-        seconds = time.monotonic() - started
-        ledger = _entry(row, STAGE, code, message, design_id, attempts, seconds)
         sample, signed = made or (None, None)
-        return Outcome(key=row.key, ledger=ledger, signature=signed), sample
+        outcome = Outcome(
+            key=row.key,
+            design_id=design_id,
+            code=code,
+            message=one_line(message),
+            attempts=attempts,
+            seconds=round(time.monotonic() - started, 3),
+            signature=signed,
+        )
+        return outcome, sample
 
     def _attempt(self, row: PlanRow) -> tuple[str | None, tuple[Sample, Signature] | None, Code, str]:
         """(design id, what was made, code, message)."""
@@ -147,10 +150,8 @@ class Extractor:
                 return design_id, self.sandbox.run(extract_file, fetched, row, self.config), Code.OK, ""
         except Rejected as error:
             return design_id, None, error.code, error.message
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a file that no reader foresaw costs its row, not the build
-            return design_id, None, Code.UNREADABLE, f"{type(error).__name__}: {error}"
+        except ChildError as error:  # a file that no reader foresaw
+            return design_id, None, Code.UNREADABLE, str(error)
 
 
 def _pictures(stack: Stack) -> Iterable[tuple[str, Any]]:
@@ -178,28 +179,6 @@ def _layer(index: int, layer: StackLayer, stack: Stack) -> Layer:
         sha256=hashlib.sha256(np.ascontiguousarray(layer.pixels).data).hexdigest(),
         cropped=layer.cropped,
         text=layer.text,
-    )
-
-
-def _entry(
-    row: PlanRow,
-    stage: str,
-    code: Code,
-    message: str,
-    design_id: str | None = None,
-    attempts: int = 0,
-    seconds: float = 0.0,
-) -> LedgerRow:
-    return LedgerRow(
-        row=row.row,
-        uri=row.uri,
-        design_id=design_id,
-        unit=row.unit,
-        stage=stage,
-        code=code,
-        message=one_line(message),
-        attempts=attempts,
-        seconds=round(seconds, 3),
     )
 
 

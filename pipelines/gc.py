@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pipelines.artefacts import WORK
 from pipelines.errors import UsageError
+from pipelines.plan import plan_names
 from pipelines.publish import batches, load_dataset
 from pipelines.report import stale_assets
 from pipelines.storage import TEMPORARY, Store
@@ -33,7 +34,7 @@ def collect(store: Store, *, work: bool) -> list[str]:
 
 
 def _named(store: Store, dataset: Dataset) -> Iterable[str]:
-    yield dataset.plan
+    yield from (name for name in plan_names(store) if name >= dataset.plan)  # a killed build goes on from a newer one
     yield from (*dataset.shards, *dataset.index, *dataset.ledger)
     prefixes = tuple(f"manifest/{kind}-{dataset.generation:06d}" for kind in ("expectations", "claim"))
     yield from (name for name in store.names("manifest") if name.startswith(prefixes))

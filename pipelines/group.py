@@ -65,7 +65,7 @@ class Proof(NamedTuple):
 def group_design(sample: Sample, config: GroupConfig) -> tuple[Grouping, ...]:
     """Up to ``config.partitions`` distinct partitions of the sample's layers that recompose, a function of its id.
 
-    Index 0 is never merged. A design of fewer than 3 layers, or with no neighbours to merge, has none.
+    The background is never merged. A design of fewer than 3 layers, or with no neighbours to merge, has none.
     """
     design = sample.design
     if len(design.layers) < 3 or config.partitions == 0:
@@ -144,7 +144,8 @@ def _relate(placed: Sequence[Placed], sample: Sample, config: GroupConfig) -> _R
     reach = max(design.visible.width, design.visible.height) * config.max_gap / cell
     masks = [_cells(layer, sample.canvas, cell) for layer in placed]
     wide = [_grow(mask, max(1, round(reach))) for mask in masks]
-    free = [layer.index > 0 and (config.merge_text or layer.kind is not LayerKind.TEXT) for layer in design.layers]
+    fixed = {LayerKind.BACKGROUND} if config.merge_text else {LayerKind.BACKGROUND, LayerKind.TEXT}
+    free = [layer.kind not in fixed for layer in design.layers]
     below: list[tuple[int, ...]] = []
     neighbours = []
     for j, mask in enumerate(masks):

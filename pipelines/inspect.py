@@ -43,7 +43,7 @@ def inspect(
     try:
         _inspect(uri, out, console, config or FlattenConfig(), limits or ReadLimits(), options or {})
     except Rejected as rejected:
-        console.print(Text(str(rejected), style="red"))
+        console.print(Text(_plain(str(rejected)), style="red"))
         return 1
     console.print(Text("ok: the stack shows what the document shows", style="green"))
     return 0
@@ -55,7 +55,7 @@ def _inspect(
     with tempfile.TemporaryDirectory(prefix="acetate-inspect-") as scratch:
         fetched = fetch(uri, Path(scratch), limits, options)
         document = read(fetched.path, fetched.format, limits)
-        console.print(tree_of(document, f"{uri}  ({fetched.format}, design {fetched.sha256[:32]})"))
+        console.print(tree_of(document, f"{_plain(uri)}  ({fetched.format}, design {fetched.sha256[:32]})"))
         refusal = _refusal(document, config)
         if refusal is not None and document.visible.empty:
             raise refusal
@@ -72,7 +72,7 @@ def _inspect(
 
 def tree_of(document: Document, title: str) -> Tree:
     """The document's tree as text, top layer first, as layered editors list it."""
-    size = f"{document.width} x {document.height} px, {document.colour_mode} {document.depth} bit"
+    size = f"{document.width} x {document.height} px, {_plain(document.colour_mode)} {document.depth} bit"
     preview = "preview" if document.preview is not None else "no preview"
     root = Tree(Text(f"{title}\n{size}, {document.leaves} layers, {preview}"))
     _branch(root, document.nodes)
@@ -82,7 +82,7 @@ def tree_of(document: Document, title: str) -> Tree:
 def _branch(branch: Tree, nodes: tuple[Node, ...]) -> None:
     for node in reversed(nodes):
         line = Text(_short(node.name), style="" if node.visible else "dim")
-        line.append(f"  {', '.join(_facts(node))}", style="dim")
+        line.append(f"  {_plain(', '.join(_facts(node)))}", style="dim")
         child = branch.add(line)
         if isinstance(node, Group):
             _branch(child, node.children)
@@ -117,7 +117,7 @@ def table_of(stack: Stack) -> Table:
             _overflow(layer, stack),
             str(layer.lowering),
             "yes" if layer.reusable else "no",
-            Text("; ".join(layer.notes)),
+            Text(_plain("; ".join(layer.notes))),
         )
     return table
 
@@ -135,7 +135,8 @@ def _summary(stack: Stack) -> Text:
     lines = [
         f"canvas {stack.canvas.width} x {stack.canvas.height}, visible {_box(stack.visible)}, scale {stack.scale:.4g}",
         f"{len(stack.layers)} layers of {stack.source_layers} in the document",
-        f"recomposition against the {found.reference}: mean error {found.mae:.3f}, p99 {found.p99:.1f} (of 255)",
+        f"recomposition against the {found.reference}: mean error {found.mae:.3f}, p99 {found.p99:.1f}, "
+        f"worst square {stack.region:.1f} (of 255)",
     ]
     return Text("\n".join(lines))
 
@@ -205,7 +206,11 @@ def _box(box: tuple[int, int, int, int]) -> str:
     return "[{}, {}, {}, {}]".format(*box)
 
 
+def _plain(words: str) -> str:
+    """What came from a file as one line of printable text."""
+    return "".join(letter if letter.isprintable() else " " for letter in words)
+
+
 def _short(name: str) -> str:
-    """A name from a file as one line of printable text."""
-    line = "".join(letter if letter.isprintable() else " " for letter in name)
+    line = _plain(name)
     return line if len(line) <= _NAME_LENGTH else line[: _NAME_LENGTH - 1] + "…"

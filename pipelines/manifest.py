@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +69,7 @@ def read_inputs(manifest: ManifestConfig, source: SourceConfig, options: Mapping
             raise UsageError(f"{manifest.path} lists no inputs")
         return manifest.path.rpartition("/")[0], inputs
     uri = (source.uri or "").rstrip("/")
+    uri = uri if "://" in uri else str(Path(uri).absolute())
     found = list(formats.discover(uri, options))
     if not found:
         raise UsageError(f"no design under {uri}: looked for PSD, PSB and ORA files, layer folders and Crello parquet")
@@ -110,10 +112,14 @@ def _read_manifest(config: ManifestConfig, options: Mapping[str, Any]) -> Iterat
         values = {ours: _text(row.get(theirs)) for ours, theirs in names.items() if ours != "tags"}
         if not values["uri"]:
             raise UsageError(f"{path}: row {number} has no uri")
-        if any(len(value) > MAX_FIELD for value in values.values() if value):
-            raise UsageError(f"{path}: row {number} has a field of more than {MAX_FIELD} characters")
+        tags = _tags(row.get(names["tags"]))
+        for value in (*values.values(), *tags):
+            if value and len(value) > MAX_FIELD:
+                raise UsageError(f"{path}: row {number} has a field of more than {MAX_FIELD} characters")
+            if value and value.encode(errors="ignore").decode() != value:  # a lone surrogate cannot be stored
+                raise UsageError(f"{path}: row {number} has a field that is no Unicode text")
         uri = str(values.pop("uri"))
-        yield Input(uri, **values, tags=_tags(row.get(names["tags"])))  # type: ignore[arg-type]
+        yield Input(uri, **values, tags=tags)  # type: ignore[arg-type]
 
 
 def _rows(path: str, data: bytes) -> tuple[set[str], Iterable[Mapping[str, Any]]]:
@@ -125,14 +131,14 @@ def _rows(path: str, data: bytes) -> tuple[set[str], Iterable[Mapping[str, Any]]
             return set(table.column_names), table.to_pylist()
         text = data.decode("utf-8-sig")
         if suffix in ("jsonl", "ndjson"):
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
             if not all(isinstance(row, dict) for row in rows):
                 raise UsageError(f"{path}: every line must be a JSON object")
             return {key for row in rows for key in row}, rows
         if suffix == "csv":
             reader = csv.DictReader(io.StringIO(text, newline=""))
             return set(reader.fieldnames or ()), list(reader)
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, pa.ArrowException) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error, pa.ArrowException) as error:
         raise UsageError(f"{path} is damaged: {error}") from None
     raise UsageError(f"{path}: a manifest is .csv, .jsonl or .parquet")
 

@@ -8,10 +8,12 @@ files, one row group a unit, numbered by generation: ``manifest/plan-{generation
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import io
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +21,18 @@ from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
-from pipelines.errors import UsageError
+from pipelines.errors import StoreError, UsageError
 from pipelines.manifest import Input
 from pipelines.storage import Store
 from schemas import SCHEMA_VERSION
 from schemas.design import Record, canonical_json
 from schemas.ledger import Code
 from schemas.licence import LicencePolicy
+
+Identity = tuple[str, str, int]
+_PLAN_NAME = re.compile(r"manifest/plan-([0-9]{6,})-[0-9a-f]{8}\.parquet$")
 
 PLAN_SCHEMA = pa.schema(
     [
@@ -67,20 +73,21 @@ class PlanRow(Record):
 
     @property
     def key(self) -> str:
-        """Hash of what the outcome of this row depends on."""
-        return digest(self.model_dump(mode="json", exclude={"row", "unit", "split", "message"}))
+        """Hash of what decides the extraction of this row: terms and captions are bound later."""
+        return digest([self.uri, self.retries])
 
 
 @dataclass(frozen=True)
 class Plan:
     """All rows, by unit. ``base`` is where relative uris start, and is not stored; ``settings`` must not change while
-    a dataset lives."""
+    a dataset lives; ``parent`` is the plan this one was made from."""
 
     base: str
     settings: Mapping[str, object]
     units: Sequence[Sequence[PlanRow]]
     generation: int = 0
     name: str = ""
+    parent: str = ""
 
     @property
     def rows(self) -> int:
@@ -88,8 +95,8 @@ class Plan:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the whole plan; two plans with the same one give the same dataset."""
-        return digest([SCHEMA_VERSION, self.settings, [unit_key(unit) for unit in self.units]])
+        """Hash of the whole plan but for the place relative uris start at: files are taken to be immutable."""
+        return digest([SCHEMA_VERSION, self.settings, [terms_key(unit) for unit in self.units]])
 
 
 def digest(value: object) -> str:
@@ -97,8 +104,24 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
+def admitted(rows: Iterable[PlanRow]) -> list[PlanRow]:
+    """The rows of a unit that the licence policy lets in, which are those that are extracted."""
+    return [row for row in rows if row.code is Code.OK]
+
+
 def unit_key(rows: Iterable[PlanRow]) -> str:
-    return digest([row.key for row in rows])
+    """Hash of what decides the extraction of a unit."""
+    return digest([row.key for row in admitted(rows)])
+
+
+def captions_key(rows: Iterable[PlanRow]) -> str:
+    """Hash of the captions that the manifest gives."""
+    return digest([row.caption for row in admitted(rows)])
+
+
+def terms_key(rows: Iterable[PlanRow]) -> str:
+    """Hash of everything the manifest says of a unit and the policy's verdict."""
+    return digest([row.model_dump(mode="json") for row in rows])
 
 
 def make_plan(
@@ -144,7 +167,7 @@ def make_plan(
         unit = [_row(each, number + i, len(units), split, policy, today) for i, each in enumerate(chunk)]
         units.append(unit)
         number += len(unit)
-    return Plan(base, settings, units, generation=old.generation if old else 0)
+    return Plan(base, settings, units, old.generation if old else 0, parent=old.name if old else "")
 
 
 def retry(plan: Plan, failed: set[int]) -> Plan:
@@ -167,37 +190,56 @@ def split_of(each: Input, splits: Mapping[str, float]) -> str:
     return max(splits)
 
 
-def load_plan(store: Store) -> Plan | None:
-    """The newest plan of a dataset directory, None where there is none.
+def load_plan(store: Store, name: str) -> Plan:
+    """Read a plan.
 
     Raises:
         UsageError: it is of another schema version.
+        StoreError: it is damaged.
     """
-    names = [name for name in store.names("manifest") if name.startswith("manifest/plan-")]
-    if not names:
-        return None
-    name = max(names)
-    table = pq.ParquetFile(io.BytesIO(store.read(name)))
-    facts = json.loads((table.schema_arrow.metadata or {}).get(b"acetate", b"{}"))
-    if facts.get("settings", {}).get("schema") != SCHEMA_VERSION:
-        raise UsageError(
-            f"{store.url} was built with schema version {facts.get('settings', {}).get('schema')}, this is version "
-            f"{SCHEMA_VERSION}; give another --out"
-        )
-    units = [_read_unit(table, unit) for unit in range(table.num_row_groups)]
-    return Plan("", facts["settings"], units, int(name.split("-")[1]), name)
+    with _undamaged(name):
+        table = pq.ParquetFile(io.BytesIO(store.read(name)))
+        facts = json.loads((table.schema_arrow.metadata or {}).get(b"acetate", b"{}"))
+        version = facts.get("settings", {}).get("schema")
+        if version != SCHEMA_VERSION:
+            raise UsageError(
+                f"{store.url} was built with schema version {version}, this is version {SCHEMA_VERSION}; "
+                "give another --out"
+            )
+        units = [_read_unit(table, unit) for unit in range(table.num_row_groups)]
+        return Plan("", facts["settings"], units, _generation(name), name, facts["parent"])
+
+
+def newest_plan(store: Store, published: Plan | None) -> Plan | None:
+    """The newest plan that descends from the published one, or of all where nothing is published.
+
+    A rival's plan that was made from another one is no descendant: to build on it would lose what was published.
+    """
+    later = [name for name in plan_names(store) if published is None or _generation(name) > published.generation]
+    if published is None:
+        return load_plan(store, later[-1]) if later else None
+    newest = published
+    for plan in (load_plan(store, name) for name in later):
+        if plan.parent == newest.name:
+            newest = plan
+    return newest
+
+
+def plan_names(store: Store) -> list[str]:
+    """The plans of a dataset directory, oldest first."""
+    return [name for name in store.names("manifest") if _PLAN_NAME.match(name)]
 
 
 def read_unit(store: Store, plan: str, unit: int) -> list[PlanRow]:
     """The rows of one unit, read from the plan's file by their row group alone."""
-    with store.open(plan) as source:
+    with _undamaged(plan), store.open(plan) as source:
         return _read_unit(pq.ParquetFile(source), unit)
 
 
 def save_plan(store: Store, plan: Plan) -> Plan:
     """Write a plan as the next generation. Returns it with its name."""
     generation = plan.generation + 1
-    facts = json.dumps({"settings": plan.settings}, sort_keys=True)
+    facts = json.dumps({"settings": plan.settings, "parent": plan.parent}, sort_keys=True)
     schema = PLAN_SCHEMA.with_metadata({"acetate": facts})
     out = io.BytesIO()
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
@@ -210,16 +252,29 @@ def save_plan(store: Store, plan: Plan) -> Plan:
     return replace(plan, generation=generation, name=name)
 
 
+def _generation(name: str) -> int:
+    found = _PLAN_NAME.match(name)
+    return int(found[1]) if found else 0
+
+
+@contextlib.contextmanager
+def _undamaged(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, json.JSONDecodeError, KeyError, ValidationError) as error:
+        raise StoreError(f"{name} is damaged: {str(error).splitlines()[0]}") from None
+
+
 def _read_unit(table: pq.ParquetFile, unit: int) -> list[PlanRow]:
     return [PlanRow.model_validate(row) for row in table.read_row_group(unit).to_pylist()]
 
 
 def _new_units(
-    wanted: Mapping[tuple[str, int], Input], size: int, splits: Mapping[str, float]
+    wanted: Mapping[Identity, Input], size: int, splits: Mapping[str, float]
 ) -> Iterator[tuple[str, list[Input]]]:
     """New inputs cut into units: (split, inputs), in the order of the hash of their uris."""
     fresh: defaultdict[str, list[tuple[bytes, int, Input]]] = defaultdict(list)
-    for (uri, occurrence), each in wanted.items():
+    for (uri, _, occurrence), each in wanted.items():
         fresh[split_of(each, splits)].append((hashlib.sha256(uri.encode()).digest(), occurrence, each))
     for split, entries in sorted(fresh.items()):
         entries.sort(key=lambda entry: entry[:2])
@@ -227,13 +282,14 @@ def _new_units(
             yield split, [each for _, _, each in entries[start : start + size]]
 
 
-def _identities(rows: Iterable[Input | PlanRow]) -> list[tuple[str, int]]:
-    """A name for every row: its uri and how often that uri came before."""
-    seen: Counter[str] = Counter()
+def _identities(rows: Iterable[Input | PlanRow]) -> list[Identity]:
+    """A name for every row: its uri, its family, and how often both came before."""
+    seen: Counter[tuple[str, str]] = Counter()
     out = []
     for row in rows:
-        out.append((row.uri, seen[row.uri]))
-        seen[row.uri] += 1
+        pair = (row.uri, row.family or row.uri)
+        out.append((*pair, seen[pair]))
+        seen[pair] += 1
     return out
 
 

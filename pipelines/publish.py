@@ -7,6 +7,7 @@ Tables are immutable and named by content, written through a local file so that 
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.artefacts import Sharded, load
 from pipelines.errors import PublishError, StoreError
+from pipelines.plan import Plan
 from pipelines.storage import Store
 from schemas.dataset import DATASET_JSON, SHARD_SCHEMA, Counts, Dataset, content_fingerprint
 from schemas.index import INDEX_SCHEMA
@@ -67,13 +69,15 @@ class Table:
         self._rows_in_part = 0
 
 
-def assemble(store: Store, artefacts: Iterable[str], *, generation: int, build: str, plan: str) -> Dataset:
-    """Write the tables of a generation and give its ``dataset.json``, not yet swapped in.
+def assemble(
+    store: Store, artefacts: Sequence[str], plan: Plan, *, generation: int, build: str, settings: dict[str, str]
+) -> Dataset:
+    """Write the tables of a generation and give its ``dataset.json``, not yet swapped in. One artefact a unit.
 
     Raises:
-        StoreError: an artefact or a shard it names is gone; it is removed so that the next run makes it again.
+        PublishError: the ledger of a unit does not have the plan's rows, each once: nothing wrong is ever published.
+        StoreError: an artefact is gone or damaged, or there is no room.
     """
-    there = set(store.names("shards"))
     states: Counter[State] = Counter()
     splits: Counter[str] = Counter()
     licences: Counter[str] = Counter()
@@ -83,11 +87,11 @@ def assemble(store: Store, artefacts: Iterable[str], *, generation: int, build: 
         index = Table(store, "index", generation, INDEX_SCHEMA, folder)
         ledger = Table(store, "ledger", generation, LEDGER_SCHEMA, folder)
         shards = Table(store, "shards", generation, SHARD_SCHEMA, folder)
-        for artefact, sharded in _artefacts(store, artefacts):
+        for artefact, rows in zip(artefacts, plan.units, strict=True):
+            sharded = load(store, artefact, Sharded)
+            if [row.row for row in sharded.ledger] != [row.row for row in rows]:
+                raise PublishError(f"{artefact} does not have the plan's rows; remove it and run the build again")
             if sharded.shard is not None:
-                if sharded.shard.path not in there:
-                    store.delete([artefact])
-                    raise StoreError(f"{sharded.shard.path} is gone; run the build again to make it anew")
                 shas.append((sharded.shard.path, sharded.shard.sha256))
                 shards.add([sharded.shard.model_dump()])
                 splits[sharded.shard.split] += sharded.shard.samples
@@ -99,7 +103,8 @@ def assemble(store: Store, artefacts: Iterable[str], *, generation: int, build: 
             generation=generation,
             fingerprint=content_fingerprint(shas),
             build=build,
-            plan=plan,
+            settings=settings,
+            plan=plan.name,
             counts=Counts(
                 inputs=states.total(),
                 ok=states[State.OK],
@@ -114,13 +119,42 @@ def assemble(store: Store, artefacts: Iterable[str], *, generation: int, build: 
         )
 
 
+def discard_damaged(store: Store, artefacts: Iterable[str]) -> int:
+    """Remove the shard artefacts that are damaged or whose shard is gone or of another size. Returns how many."""
+    there = store.sizes("shards")
+    found = 0
+    for name in artefacts:
+        try:
+            shard = load(store, name, Sharded).shard
+        except StoreError:
+            found += 1
+            continue
+        if shard is not None and there.get(shard.path) != shard.bytes:
+            store.delete([name])
+            found += 1
+    return found
+
+
+def intact(store: Store, dataset: Dataset) -> bool:
+    """Whether every shard of a published dataset is there with its size: what one listing can tell."""
+    there = store.sizes("shards")
+    return all(
+        there.get(row["path"]) == row["bytes"]
+        for batch in batches(store, dataset.shards, ["path", "bytes"])
+        for row in batch.to_pylist()
+    )
+
+
 def batches(store: Store, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The row groups of manifest tables one after another, so that memory does not grow with them."""
     for name in names:
-        with store.open(name) as source:
-            parquet = pq.ParquetFile(source)
-            for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns=None if columns is None else list(columns))
+        try:
+            with store.open(name) as source:
+                parquet = pq.ParquetFile(source)
+                for group in range(parquet.num_row_groups):
+                    yield parquet.read_row_group(group, columns=None if columns is None else list(columns))
+        except pa.ArrowException as error:
+            raise StoreError(f"{name} is damaged: {str(error).splitlines()[0]}") from None
 
 
 def load_dataset(store: Store) -> Dataset | None:
@@ -143,8 +177,7 @@ def claim(store: Store, base: Dataset | None, make: Callable[[int], Dataset]) ->
     dataset = make(base.generation + 1 if base else 1)
     if _claimed(store, dataset):
         return dataset
-    highest = max(int(name.rpartition("-")[2].removesuffix(".json")) for name in _claims(store))
-    dataset = make(highest + 1)
+    dataset = make(max(_claims(store)) + 1)
     if not _claimed(store, dataset):
         raise PublishError(f"another build is publishing generation {dataset.generation}; run the build again")
     return dataset
@@ -157,6 +190,8 @@ def swap(store: Store, base: Dataset | None, dataset: Dataset) -> None:
         PublishError: another build has published since ``base`` was read.
     """
     current = load_dataset(store)
+    if current == dataset:
+        return
     if current != base:
         there = current.generation if current else 0
         raise PublishError(f"another build published generation {there} in the meantime; run the build again")
@@ -168,10 +203,7 @@ def _claimed(store: Store, dataset: Dataset) -> bool:
     return store.create(name, data) or store.read(name) == data
 
 
-def _claims(store: Store) -> list[str]:
-    return [name for name in store.names("manifest") if name.startswith(_CLAIM)]
-
-
-def _artefacts(store: Store, names: Iterable[str]) -> Iterator[tuple[str, Sharded]]:
-    for name in names:
-        yield name, load(store, name, Sharded)
+def _claims(store: Store) -> list[int]:
+    """The generations that are claimed."""
+    found = (re.fullmatch(rf"{_CLAIM}([0-9]{{6,}})\.json", name) for name in store.names("manifest"))
+    return [int(match[1]) for match in found if match]

@@ -131,8 +131,7 @@ def _eligible(layer: Layer, sample: Sample, config: RestyleConfig) -> bool:
     visible = sample.design.visible
     share = layer.box.intersect(visible).area / visible.area
     return (
-        layer.index > 0
-        and layer.reusable
+        layer.reusable
         and layer.kind not in {LayerKind.TEXT, LayerKind.BACKGROUND}
         and layer.coverage >= config.min_coverage
         and config.min_area <= share * layer.coverage <= config.max_area

@@ -13,13 +13,14 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as WallTimeout
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.errors import Rejected
+from pipelines.errors import PipelineError, Rejected, StoreError
 from schemas.ledger import Code
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ _PRELOAD = [
     "pipelines.group",
 ]
 _DESIGNS_A_CHILD = 64
+_BROKEN = (RuntimeError, BrokenProcessPool)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -44,7 +46,11 @@ class Limits(BaseModel):
 
     cpu_seconds: Annotated[int, Field(gt=0)] = 120
     wall_seconds: Annotated[int, Field(gt=0)] = 600
-    memory_mb: Annotated[int, Field(ge=256)] = 6144
+    memory_mb: Annotated[int, Field(ge=256, le=2**24)] = 6144
+
+
+class ChildError(Exception):
+    """The function raised something that is no error of ours: its type and message."""
 
 
 class Sandbox:
@@ -54,48 +60,72 @@ class Sandbox:
         self._limits = limits
         for name in _THREADS:
             os.environ.setdefault(name, "1")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOAD)
-        self._pool = ProcessPool(
-            max_workers=1,
-            max_tasks=_DESIGNS_A_CHILD,
-            context=context,
-            initializer=_confine,
-            initargs=(limits.memory_mb,),
-        )
+        self._pool = self._start()
 
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a module-level function in the child; its exceptions are raised here.
+        """Call a module-level function in the child; its errors of ours are raised here.
 
         Raises:
             Rejected: with TIMEOUT, CRASHED or OUT_OF_MEMORY where the child did not come to an end of its own.
+            ChildError: the function raised something else.
+            StoreError: no child can be started, which is no fault of a design.
         """
-        future = self._pool.schedule(
-            _timed, args=(function, self._limits.cpu_seconds, *arguments), timeout=self._limits.wall_seconds
-        )
         try:
-            result: T = future.result()
-        except WallTimeout:
-            raise Rejected(Code.TIMEOUT, f"no end after {self._limits.wall_seconds} s") from None
-        except ProcessExpired as error:
-            if error.exitcode == -signal.SIGXCPU:
-                raise Rejected(Code.TIMEOUT, f"used its {self._limits.cpu_seconds} s of CPU time") from None
-            raise Rejected(Code.CRASHED, f"the reading process died: {_exit_name(error.exitcode)}") from None
-        except MemoryError:
-            raise Rejected(Code.OUT_OF_MEMORY, f"needs more than {self._limits.memory_mb} MiB of memory") from None
-        return result
+            returned, value = self._schedule(function, *arguments)
+        except _BROKEN:
+            self.close()
+            self._pool = self._start()
+            try:
+                returned, value = self._schedule(function, *arguments)
+            except _BROKEN as error:
+                raise StoreError(f"no process with run.limits can be started here: {error}") from None
+        if returned:
+            result: T = value
+            return result
+        raise value
 
     def close(self) -> None:
         """End the child."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
+    def _start(self) -> ProcessPool:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOAD)
+        return ProcessPool(
+            max_workers=1,
+            max_tasks=_DESIGNS_A_CHILD,
+            context=context,
+            initializer=_confine,
+            initargs=(self._limits.memory_mb,),
+        )
+
+    def _schedule(self, function: Callable[..., T], *arguments: Any) -> tuple[bool, Any]:
+        """(whether the function returned, its result or its exception)."""
+        limits = self._limits
+        task = (function, limits.cpu_seconds, *arguments)
+        future = self._pool.schedule(_timed, args=task, timeout=limits.wall_seconds)
+        try:
+            outcome: tuple[bool, Any] = future.result()
+        except WallTimeout:
+            raise Rejected(Code.TIMEOUT, f"no end after {limits.wall_seconds} s") from None
+        except ProcessExpired as error:
+            if error.exitcode == -signal.SIGXCPU:
+                raise Rejected(Code.TIMEOUT, f"used its {limits.cpu_seconds} s of CPU time") from None
+            raise Rejected(Code.CRASHED, f"the reading process died: {_exit_name(error.exitcode)}") from None
+        except MemoryError:
+            raise Rejected(Code.OUT_OF_MEMORY, f"needs more than {limits.memory_mb} MiB of memory") from None
+        return outcome
+
 
 def _confine(memory_mb: int) -> None:
     """In the child: no more memory than allowed, no core dumps, no life after the parent."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = used + memory_mb * 2**20
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -108,12 +138,20 @@ def _follow_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _timed(function: Callable[..., T], cpu_seconds: int, *arguments: Any) -> T:
+def _timed(function: Callable[..., T], cpu_seconds: int, *arguments: Any) -> tuple[bool, Any]:
     """In the child: ``function`` under a CPU limit that starts now. The default action of SIGXCPU ends the process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(usage.ru_utime + usage.ru_stime) + cpu_seconds + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-    return function(*arguments)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    try:
+        return True, function(*arguments)
+    except MemoryError:
+        raise
+    except PipelineError as error:
+        return False, error
+    except Exception as error:  # noqa: BLE001 - an exception of a library may not survive the way to the parent
+        return False, ChildError(f"{type(error).__name__}: {error}")
 
 
 def _exit_name(code: int) -> str:

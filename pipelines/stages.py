@@ -6,11 +6,12 @@ change of code that changes what the stage makes.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +22,7 @@ from pipelines.artefacts import (
     Extracted,
     Grouped,
     Outcome,
+    Piece,
     Restyled,
     UnitSamples,
     commit,
@@ -33,13 +35,14 @@ from pipelines.config import BuildConfig
 from pipelines.errors import PipelineError, Rejected, StoreError
 from pipelines.extract import ExtractConfig, Extractor, ImageConfig, one_line
 from pipelines.group import group_design
-from pipelines.plan import PlanRow, digest, read_unit
+from pipelines.plan import admitted, digest, read_unit
 from pipelines.restyle import RestyleConfig, restyle_design
 from pipelines.sandbox import Limits, Sandbox
 from pipelines.shard import shard_unit
 from pipelines.storage import Store
 from schemas import images
 from schemas.design import Caption, Captions, RestylePair
+from schemas.errors import SchemaError
 from schemas.index import Location
 from schemas.ledger import Code
 from schemas.sample import Sample, write_shard
@@ -100,7 +103,7 @@ def perform(context: Context, job: Job) -> Report:
     try:
         artefact, codes = STAGES[job.stage].work(context, job)
         commit(context.store, job.name, artefact)
-    except (PipelineError, OSError) as error:
+    except (PipelineError, SchemaError, OSError) as error:
         return Report(job.unit, error=f"unit {job.unit}: {str(error).splitlines()[0]}")
     return Report(job.unit, dict(codes))
 
@@ -109,26 +112,38 @@ def extract_config(config: BuildConfig) -> ExtractConfig:
     return ExtractConfig(read=config.read, extract=config.extract, image=config.image)
 
 
-@cache
-def _sandbox(limits: Limits) -> Sandbox:
-    return Sandbox(limits)
+_SANDBOXES: dict[Limits, Sandbox] = {}
+
+
+def sandbox(limits: Limits) -> Sandbox:
+    """The child with these limits, one a process."""
+    if limits not in _SANDBOXES:
+        _SANDBOXES[limits] = Sandbox(limits)
+    return _SANDBOXES[limits]
+
+
+def close_sandboxes() -> None:
+    """End the children of this process."""
+    while _SANDBOXES:
+        _SANDBOXES.popitem()[1].close()
 
 
 def _extract(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
-    rows = read_unit(context.store, context.plan, job.unit)
-    run = context.config.run
-    settings = STAGES["extract"].settings(context.config)
+    rows = admitted(read_unit(context.store, context.plan, job.unit))
+    config = context.config
+    settings = STAGES["extract"].settings(config)
     known = _known(context.store, job.reuse, settings)
-    extractor = Extractor(context.base, extract_config(context.config), _sandbox(run.limits), run.storage_options)
+    extractor = Extractor(context.base, extract_config(config), sandbox(config.run.limits), config.run.storage_options)
     fresh = extractor.rows(row for row in rows if row.key not in known)
     outcomes: list[Outcome] = []
 
     def samples() -> Iterator[Sample]:
         written = set()
-        for outcome, sample in _in_order(rows, known, fresh, context.store):
+        for row in rows:
+            outcome, sample = _again(context.store, *known[row.key]) if row.key in known else next(fresh)
             outcomes.append(outcome)
-            if sample is not None and sample.design.design_id not in written:
-                written.add(sample.design.design_id)
+            if sample is not None and outcome.design_id not in written:
+                written.add(outcome.design_id)
                 yield sample
 
     def write(out: IO[bytes]) -> list[Location]:
@@ -140,7 +155,7 @@ def _extract(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
     artefact = Extracted(
         config=settings, outcomes=tuple(outcomes), blob=blob, locations={place.key: place for place in locations}
     )
-    return artefact, Counter(str(outcome.ledger.code) for outcome in outcomes)
+    return artefact, Counter(str(outcome.code) for outcome in outcomes)
 
 
 class RestylingConfig(BaseModel):
@@ -152,39 +167,35 @@ class RestylingConfig(BaseModel):
     image: ImageConfig
 
 
-def _known(store: Store, names: list[str], settings: str) -> dict[str, tuple[Outcome, Extracted]]:
-    """Outcomes of earlier artefacts of the unit that still hold, by the key of their row."""
-    known: dict[str, tuple[Outcome, Extracted]] = {}
+def _known(store: Store, names: list[str], settings: str) -> dict[str, tuple[str, Extracted, Outcome]]:
+    """Outcomes of earlier artefacts of the unit that still hold, by the key of their row. A damaged one is no loss."""
+    known: dict[str, tuple[str, Extracted, Outcome]] = {}
     for name in names:
-        extracted = load(store, name, Extracted)
-        if extracted.config == settings:
-            known.update({outcome.key: (outcome, extracted) for outcome in extracted.outcomes})
+        with contextlib.suppress(StoreError):
+            extracted = load(store, name, Extracted)
+            if extracted.config == settings:
+                known.update({outcome.key: (name, extracted, outcome) for outcome in extracted.outcomes})
     return known
 
 
-def _in_order(
-    rows: list[PlanRow],
-    known: Mapping[str, tuple[Outcome, Extracted]],
-    fresh: Iterator[tuple[Outcome, Sample | None]],
-    store: Store,
-) -> Iterator[tuple[Outcome, Sample | None]]:
-    for row in rows:
-        if row.key not in known:
-            yield next(fresh)
-            continue
-        outcome, extracted = known[row.key]
-        kept = outcome.ledger.code is Code.OK
-        yield outcome, load_sample(store, extracted, str(outcome.ledger.design_id)) if kept else None
+def _again(store: Store, name: str, extracted: Extracted, outcome: Outcome) -> tuple[Outcome, Sample | None]:
+    """An earlier outcome with its sample."""
+    if outcome.code is not Code.OK:
+        return outcome, None
+    return outcome, load_sample(store, name, extracted, str(outcome.design_id))
+
+
+def _open(context: Context, job: Job) -> UnitSamples:
+    return UnitSamples.open(context.store, job.inputs, read_unit(context.store, context.plan, job.unit))
 
 
 def _caption(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
-    given = {row.row: row.caption for row in read_unit(context.store, context.plan, job.unit)}
-    samples = UnitSamples.open(context.store, job.inputs)
-    by_id = {str(outcome.ledger.design_id): given[outcome.ledger.row] for outcome in samples.kept}
-    sandbox = _sandbox(context.config.run.limits)
+    samples, config = _open(context, job), context.config
+    given = {str(outcome.design_id): row.caption for row, outcome in samples.kept}
+    child = sandbox(config.run.limits)
 
     def caption(key: str) -> tuple[Captions, dict[int, Caption]]:
-        design = sandbox.run(caption_design, samples.load(key), context.config.caption, by_id[key])
+        design = child.run(caption_design, samples.load(key), config.caption, given[key])
         return design.captions, {layer.index: layer.caption for layer in design.layers if layer.caption}
 
     designs, failed = _each(samples.ids, caption, Code.CAPTION_FAILED)
@@ -192,24 +203,25 @@ def _caption(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
 
 
 def _group(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
-    samples = UnitSamples.open(context.store, job.inputs)
-    sandbox, config = _sandbox(context.config.run.limits), context.config.group
-    designs, failed = _each(samples.ids, lambda key: sandbox.run(group_design, samples.load(key), config))
+    samples, config = _open(context, job), context.config.group
+    child = sandbox(context.config.run.limits)
+    designs, failed = _each(samples.ids, lambda key: child.run(group_design, samples.load(key), config))
     return Grouped(designs=designs, failed=failed), _codes(designs, failed)
 
 
 def _restyle(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
-    samples = UnitSamples.open(context.store, job.inputs)
+    samples = _open(context, job)
     image, config, ids = context.config.image, context.config.restyle, sorted(samples.ids)
     failed: dict[str, tuple[Code, str]] = {}
 
     def write(out: IO[bytes]) -> dict[str, Any]:
-        def restyle(key: str) -> tuple[tuple[RestylePair, int, int], ...]:
+        def restyle(key: str) -> tuple[tuple[RestylePair, Piece], ...]:
             entries = []
             for pair, pixels in restyle_design(key, ids, samples.load, config):
-                start = out.tell()
-                out.write(images.encode(pixels, image.codec, image.effort))
-                entries.append((pair, start, out.tell() - start))
+                data = images.encode(pixels, image.codec, image.effort)
+                sha256 = hashlib.sha256(data).hexdigest()
+                entries.append((pair, Piece(offset=out.tell(), size=len(data), sha256=sha256)))
+                out.write(data)
             return tuple(entries)
 
         placed, missed = _each(ids, restyle)
@@ -251,8 +263,8 @@ def _codes(designs: Mapping[str, object], failed: Mapping[str, tuple[Code, str]]
 
 
 def _shard(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
-    split = read_unit(context.store, context.plan, job.unit)[0].split
-    sharded = shard_unit(context.store, job.inputs, job.unit, split, context.config.image.codec)
+    rows = read_unit(context.store, context.plan, job.unit)
+    sharded = shard_unit(context.store, job.inputs, rows, context.config.image.codec)
     return sharded, Counter(str(row.code) for row in sharded.ledger)
 
 

@@ -140,6 +140,18 @@ class Store:
         """All names under the directory ``prefix``, sorted, without unfinished ones."""
         return [name for name in self.all_names(prefix) if TEMPORARY not in name]
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The size in bytes of every name under the directory ``prefix``, by one listing."""
+        with _mapped("list", prefix):
+            try:
+                found: Mapping[str, Any] = self.fs.find(self.path(prefix), detail=True)
+            except FileNotFoundError:
+                return {}
+        return {self._name(path): int(info.get("size") or 0) for path, info in found.items()}
+
+    def _name(self, path: str) -> str:
+        return str(self.fs._strip_protocol(path))[len(self.root) + 1 :]
+
     def all_names(self, prefix: str = "") -> list[str]:
         """All names under ``prefix``, unfinished ones too."""
         with _mapped("list", prefix or self.url):
@@ -147,7 +159,7 @@ class Store:
                 found: Iterable[str] = self.fs.find(self.path(prefix) if prefix else self.root)
             except FileNotFoundError:
                 return []
-        return sorted(str(self.fs._strip_protocol(path))[len(self.root) + 1 :] for path in found)
+        return sorted(self._name(path) for path in found)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove names; one that is gone already is no error."""

@@ -58,6 +58,7 @@ class Dataset(Record):
     fingerprint: Sha256
     build: Sha256
     plan: str
+    settings: dict[str, str] = Field(default_factory=dict)
     counts: Counts
     splits: dict[str, int]
     licences: dict[str, int]

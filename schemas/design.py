@@ -22,6 +22,9 @@ DesignId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 HexColour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-f]{6}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+MIN_TYPE, MAX_TYPE = 0.001, 100_000.0
+"""The smallest size of type, and the largest of its sizes and spacings."""
+Spacing = Annotated[float, Field(ge=-MAX_TYPE, le=MAX_TYPE)]
 
 
 class Record(BaseModel):
@@ -72,15 +75,15 @@ class TextRun(Record):
 
     text: str
     font: str | None = None
-    size: Annotated[float, Field(gt=0)] | None = None
+    size: Annotated[float, Field(ge=MIN_TYPE, le=MAX_TYPE)] | None = None
     colour: HexColour | None = None
-    weight: int | None = None
+    weight: Annotated[int, Field(ge=1, le=1000)] | None = None
     italic: bool = False
     underline: bool = False
     strikethrough: bool = False
     caps: Literal["normal", "small", "all"] = "normal"
-    tracking: float = 0.0
-    leading: float | None = None
+    tracking: Spacing = 0.0
+    leading: Spacing | None = None
 
 
 class Text(Record):
@@ -91,7 +94,7 @@ class Text(Record):
     direction: Literal["ltr", "rtl", "ttb"] = "ltr"
     language: str | None = None
     warped: bool = False
-    rotation: float = 0.0
+    rotation: Annotated[float, Field(ge=-360.0, le=360.0)] = 0.0
 
     @property
     def content(self) -> str:

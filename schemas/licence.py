@@ -67,8 +67,9 @@ def parse(expression: str) -> Any:
     """
     try:
         tree = _licensing().parse(expression, simple=False)
-    except ExpressionError as error:
-        raise LicenceError(f"{expression!r} is no SPDX licence expression: {error}") from None
+    except Exception as error:  # noqa: BLE001 - the parser lets IndexError and others escape for odd input such as "()"
+        detail = str(error) if isinstance(error, ExpressionError) else "it cannot be parsed"
+        raise LicenceError(f"{expression[:200]!r} is no SPDX licence expression: {detail}") from None
     if tree is None:
         raise LicenceError("the licence expression is empty")
     return tree
@@ -76,6 +77,8 @@ def parse(expression: str) -> Any:
 
 def _satisfied(node: Any, policy: LicencePolicy) -> bool:
     if isinstance(node, LicenseWithExceptionSymbol):
+        if not node.exception_symbol.is_exception:
+            return False
         names = {str(node.license_symbol.key), str(node)}
         return not names.isdisjoint(policy.allow) and names.isdisjoint(policy.deny)
     if isinstance(node, LicenseSymbol):

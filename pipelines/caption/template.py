@@ -56,7 +56,7 @@ class View:
     @property
     def elements(self) -> list[Seen]:
         """All layers but the background and texts, the largest first."""
-        rest = [seen for seen in self.layers if seen.layer.index > 0 and seen.layer.kind is not LayerKind.TEXT]
+        rest = [seen for seen in self.layers if seen.layer.kind not in (LayerKind.BACKGROUND, LayerKind.TEXT)]
         return sorted(rest, key=lambda seen: (-seen.share, seen.layer.index))
 
 
@@ -91,7 +91,7 @@ def long_caption(view: View, words: Phrases) -> str:
     visible = view.design.visible
     sentences = [words.comma.join([_opener(view, words), words.size.format(visible.width, visible.height)])]
     base = view.layers[0]
-    if base.colours and base.layer.kind is not LayerKind.TEXT:
+    if base.colours and base.layer.kind is LayerKind.BACKGROUND:
         sentences.append(words.background.format(_described(base.name or "", [words.named(base.colours)], words)))
     elements = [
         _described(

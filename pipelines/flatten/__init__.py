@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.flatten import clean
 from pipelines.flatten.canvas import coverage, on_canvas, overflow, reach
-from pipelines.flatten.check import check, check_size, measure, reference
+from pipelines.flatten.check import check, check_size, errors, reference, summed, worst_region
 from pipelines.flatten.lower import lowered
 from pipelines.flatten.planes import composite_banded
 from pipelines.flatten.render import render_tree
@@ -38,6 +38,7 @@ def lower(document: Document, config: FlattenConfig) -> Stack:
     layers = clean.with_background(clean.at_most(layers, config.max_layers), visible)
     whole = composite_banded([layer.placed for layer in layers], canvas)
     shown, is_preview = reference(document)
+    error = errors(whole[visible.slices], shown, on_white=is_preview and document.opaque_on_white)
     return Stack(
         canvas=canvas,
         visible=visible,
@@ -45,6 +46,7 @@ def lower(document: Document, config: FlattenConfig) -> Stack:
         scale=factor,
         composite=whole,
         preview=fitted(shown, _PREVIEW_SIDE),
-        recomposition=measure(whole[visible.slices], shown, preview=is_preview),
+        recomposition=summed(error, preview=is_preview),
         source_layers=document.leaves,
+        region=worst_region(error),
     )

@@ -23,6 +23,8 @@ KEPT = 128
 """Tiles that a backdrop keeps at most, 4 MiB each: a visible box of 4096 x 4096 px has 64. Others are drawn anew."""
 
 _Key = tuple[int, int]
+_EMPTY = np.zeros((4, SIDE, SIDE), np.float32)
+_EMPTY.flags.writeable = False
 
 
 @dataclass(frozen=True)
@@ -35,41 +37,46 @@ class _Tile:
 
 @dataclass
 class Backdrop:
-    """The layers painted so far, bottom to top, each with whether it is painted only on what lies below it."""
+    """The layers painted so far, bottom to top, each with whether it is painted only on what lies below it.
 
-    layers: list[tuple[StackLayer, bool]] = field(default_factory=list)
+    ``start``: what they are painted onto; nobody adds to it meanwhile.
+    """
+
+    start: Backdrop | None = None
+    _layers: list[tuple[StackLayer, bool]] = field(default_factory=list)
     _tiles: dict[_Key, _Tile] = field(default_factory=dict)
 
     def add(self, layers: Iterable[StackLayer], *, atop: bool = False) -> None:
         """Paint ``layers``; ``atop``: only where something is already painted, whose alpha stays (clipped layers)."""
-        self.layers += [(layer, atop) for layer in layers]
-
-    def fork(self) -> Backdrop:
-        """A backdrop that starts as this one and goes its own way."""
-        return Backdrop(list(self.layers), dict(self._tiles))
+        self._layers += [(layer, atop) for layer in layers]
 
     def state(self, part: Box) -> tuple[Floats, Plane]:
         """Straight colour 0..1 ``[h, w, 3]`` and alpha ``[h, w]`` in ``part``, a box of ``tiles``; not rounded."""
         key = part.x0 // SIDE, part.y0 // SIDE
-        where = _box(key)
-        rows, columns = part.within(where).slices
-        planes = self._planes(key, where)[:, rows, columns]
+        rows, columns = part.within(_box(key)).slices
+        planes = self._planes(key)[:, rows, columns]
         alpha = planes[3]
         straight = np.divide(planes[:3], alpha, out=np.zeros_like(planes[:3]), where=alpha > 0)
         return np.clip(straight, 0, 1).transpose(1, 2, 0), alpha
 
-    def _planes(self, key: _Key, where: Box) -> Floats:
-        tile = self._tiles.get(key)
-        start = tile.count if tile else 0
-        new = [(layer, atop) for layer, atop in self.layers[start:] if not layer.box.intersect(where).empty]
-        if tile is not None and not new:
-            return tile.planes
-        planes = tile.planes.copy() if tile else np.zeros((4, SIDE, SIDE), np.float32)
+    def _planes(self, key: _Key) -> Floats:
+        """The tile with all layers; not to be written to."""
+        tile, where = self._tiles.get(key), _box(key)
+        new = self._layers[tile.count if tile else 0 :]
+        new = [(layer, atop) for layer, atop in new if not layer.box.intersect(where).empty]
+        planes = tile.planes if tile else self.start._planes(key) if self.start else _EMPTY
+        if not new:
+            return planes
+        if tile is None:
+            planes = planes.copy()
         for layer, atop in new:
             _paint(planes, where, layer, atop)
-        if tile is not None or len(self._tiles) < KEPT:
-            self._tiles[key] = _Tile(planes, len(self.layers))
+        if tile is not None or self._kept() < KEPT:
+            self._tiles[key] = _Tile(planes, len(self._layers))
         return planes
+
+    def _kept(self) -> int:
+        return len(self._tiles) + (self.start._kept() if self.start else 0)
 
 
 def tiles(box: Box) -> Iterator[Box]:

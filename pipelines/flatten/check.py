@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.errors import Rejected
 from pipelines.flatten.blend import MODES, canonical
 from pipelines.flatten.planes import bands
 from pipelines.flatten.render import render_tree
-from pipelines.flatten.stack import FlattenConfig, Stack
+from pipelines.flatten.scale import scaled_size
+from pipelines.flatten.stack import FlattenConfig, Stack, brief
 from pipelines.formats.tree import Document, Group, Node
 from schemas.compositing import Rgba, on_solid
 from schemas.design import Recomposition
@@ -19,6 +21,9 @@ from schemas.geometry import Box
 from schemas.ledger import Code
 
 _NAMED = 6
+_SQUARE = 32
+
+Errors = npt.NDArray[np.float32]
 
 
 def reference(document: Document) -> tuple[Rgba, bool]:
@@ -32,21 +37,45 @@ def reference(document: Document) -> tuple[Rgba, bool]:
     return render_tree(document), False
 
 
-def measure(shown: Rgba, expected: Rgba, *, preview: bool) -> Recomposition:
-    """The error of ``shown`` in 1/255: a pixel's is the mean over its channels, on white and black if there is alpha.
+def errors(shown: Rgba, expected: Rgba, *, on_white: bool) -> Errors:
+    """The error of each pixel of ``shown`` in 1/255, ``[height, width]``: the mean over its channels.
 
-    An expected picture without alpha was matted on white, as files that cannot store its alpha do.
+    On white and on black, so that alpha counts; only ``on_white`` where that is what the expected picture shows.
     """
-    opaque = bool((expected[..., 3] == 255).all())
     error = np.zeros(shown.shape[:2], np.float32)
-    solids = (255,) if opaque else (255, 0)
+    solids = (255,) if on_white else (255, 0)
     for band in bands(Box(0, 0, shown.shape[1], shown.shape[0])):
         rows = band.slices
         for solid in solids:
             difference = np.abs(on_solid(shown[rows], solid) - on_solid(expected[rows], solid))
             error[rows] += difference.mean(-1) / len(solids)
+    return error
+
+
+def summed(error: Errors, *, preview: bool) -> Recomposition:
+    """What the record keeps of the errors."""
     mae = float(error.mean(dtype=np.float64))
     return Recomposition(reference="preview" if preview else "render", mae=mae, p99=float(np.percentile(error, 99)))
+
+
+def measure(shown: Rgba, expected: Rgba, *, preview: bool, on_white: bool | None = None) -> Recomposition:
+    """The error of ``shown``; where ``on_white`` is not known, an opaque expected picture was matted on white."""
+    if on_white is None:
+        on_white = bool((expected[..., 3] == 255).all())
+    return summed(errors(shown, expected, on_white=on_white), preview=preview)
+
+
+def worst_region(error: Errors) -> float:
+    """The mean error over the worst square of 32 px: those of a grid, and of grids that end at the far edges."""
+    height, width = error.shape
+    high, wide = min(_SQUARE, height), min(_SQUARE, width)
+    rows, columns = height // high * high, width // wide * wide
+    worst = 0.0
+    for top in {0, height - rows}:
+        for left in {0, width - columns}:
+            squares = error[top : top + rows, left : left + columns].reshape(rows // high, high, columns // wide, wide)
+            worst = max(worst, float(squares.mean(axis=1).mean(axis=2).max()))
+    return worst
 
 
 def check(document: Document, stack: Stack, config: FlattenConfig) -> None:
@@ -56,12 +85,16 @@ def check(document: Document, stack: Stack, config: FlattenConfig) -> None:
         Rejected: TOO_FEW_LAYERS, or RECOMPOSE_MISMATCH naming the features that were not drawn.
     """
     if len(stack.layers) < config.min_layers:
-        found = f"{len(stack.layers)} of {stack.source_layers} layers show"
-        raise Rejected(Code.TOO_FEW_LAYERS, f"{found}, at least {config.min_layers} must")
-    found_mae, found_p99 = stack.recomposition.mae, stack.recomposition.p99
-    if found_mae > config.max_mae or found_p99 > config.max_p99:
-        numbers = f"mean error {found_mae:.2f}, p99 {found_p99:.1f} (limits {config.max_mae:g}, {config.max_p99:g})"
-        raise Rejected(Code.RECOMPOSE_MISMATCH, f"{numbers}: {suspects(document)}")
+        count = f"{len(stack.layers)} of {stack.source_layers} layers show"
+        raise Rejected(Code.TOO_FEW_LAYERS, f"{count}, at least {config.min_layers} must")
+    found, undrawn = stack.recomposition, suspects(document)
+    if found.reference == "render" and undrawn:  # the render lacks them too
+        raise Rejected(Code.RECOMPOSE_MISMATCH, f"no preview to trust, and not drawn: {undrawn}")
+    if found.mae > config.max_mae or found.p99 > config.max_p99 or stack.region > config.max_region:
+        numbers = f"mean error {found.mae:.2f}, p99 {found.p99:.1f}, worst {_SQUARE} px square {stack.region:.1f}"
+        limits = f"limits {config.max_mae:g}, {config.max_p99:g}, {config.max_region:g}"
+        reason = undrawn or "no undrawn feature is known; the tree or the preview may have been read wrong"
+        raise Rejected(Code.RECOMPOSE_MISMATCH, f"{numbers} ({limits}): {reason}")
 
 
 def check_size(document: Document, config: FlattenConfig) -> None:
@@ -70,20 +103,20 @@ def check_size(document: Document, config: FlattenConfig) -> None:
     Raises:
         Rejected: TOO_SMALL or TOO_FEW_LAYERS.
     """
-    short = min(document.width, document.height)
-    if short < config.min_side:
+    scaled = scaled_size(document.width, document.height, config.max_side)
+    if min(scaled) < config.min_side:
         size = f"{document.width} x {document.height} px"
+        if scaled != (document.width, document.height):
+            size += f", scaled to {scaled[0]} x {scaled[1]} px"
         raise Rejected(Code.TOO_SMALL, f"{size}: the short side must be at least {config.min_side} px")
     if document.leaves < config.min_layers:
         raise Rejected(Code.TOO_FEW_LAYERS, f"the document has {document.leaves} layers, needs {config.min_layers}")
 
 
 def suspects(document: Document) -> str:
-    """The visible features that were drawn as if absent, most frequent first: the likely reason of a mismatch."""
+    """The visible features that were drawn as if absent, most frequent first; empty where there are none."""
     counted = Counter(feature for node in _visible(document.nodes) for feature in _undrawn(node))
-    if not counted:
-        return "no undrawn feature is known; the tree or the preview may have been read wrong"
-    names = [name if times == 1 else f"{name} ({times}x)" for name, times in counted.most_common(_NAMED)]
+    names = [brief(n) if times == 1 else f"{brief(n)} ({times}x)" for n, times in counted.most_common(_NAMED)]
     more = len(counted) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")
 
@@ -97,7 +130,7 @@ def _undrawn(node: Node) -> Iterator[str]:
 
 def _visible(nodes: tuple[Node, ...]) -> Iterator[Node]:
     for node in nodes:
-        if node.visible:
+        if node.visible and node.opacity > 0:
             yield node
             if isinstance(node, Group):
                 yield from _visible(node.children)

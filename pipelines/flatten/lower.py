@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.bake import blended
 from pipelines.flatten.blend import canonical
 from pipelines.flatten.planes import cropped, trimmed
-from pipelines.flatten.stack import StackLayer
-from pipelines.flatten.weights import clipped, faded
+from pipelines.flatten.stack import StackLayer, brief
+from pipelines.flatten.weights import clipped, cut_outside, faded
 from pipelines.formats.tree import Document, Group, Leaf, Node
 from schemas.geometry import Box
 
@@ -55,37 +56,58 @@ class Lowerer:
     visible: Box
     reach: Box
 
-    def nodes(self, nodes: Sequence[Node], below: Sequence[StackLayer]) -> list[StackLayer]:
-        """The nodes as layers, painted over ``below``, the layers of the same scope."""
+    def nodes(self, nodes: Sequence[Node], below: Backdrop) -> list[StackLayer]:
+        """The nodes as layers, painted onto ``below``, which is what the same scope painted before them."""
         out: list[StackLayer] = []
         for base, tops in runs(nodes):
-            out += self._run(base, tops, [*below, *out])
+            if not tops and isinstance(base, Group) and not isolated(base):
+                out += self._through(base, below)
+                continue
+            made = self._run(base, tops, below)
+            below.add(made)
+            out += made
         return out
 
-    def _run(self, base: Node, tops: Sequence[Node], below: Sequence[StackLayer]) -> list[StackLayer]:
-        if not tops and isinstance(base, Group) and not isolated(base):
-            return self._fade(base, self.nodes(base.children, below))
+    def _through(self, group: Group, below: Backdrop) -> list[StackLayer]:
+        if group.opacity >= 1 and group.mask is None:
+            return self._fade(group, self.nodes(group.children, below))
+        made = self._fade(group, self.nodes(group.children, Backdrop(below)))
+        below.add(made)
+        return made
+
+    def _run(self, base: Node, tops: Sequence[Node], below: Backdrop) -> list[StackLayer]:
         painted = self._paint(base)
+        under = Backdrop()
+        under.add(painted)
         on: list[StackLayer] = []
         for top in tops:
-            mode = canonical(top.blend_mode)
-            under = clipped(painted, on, base.name) if mode != "normal" else []
-            on += blended(self._paint(top), mode, under, self.visible, name=top.name, opaque=True)
+            made = blended(self._paint(top), top.blend_mode, under, self.visible, name=top.name, opaque=True)
+            under.add(made, atop=True)
+            on += made
         run = clipped(painted, on, base.name)
         return blended(run, base.blend_mode, below, self.visible, name=base.name)
 
     def _paint(self, node: Node) -> list[StackLayer]:
         """The node alone, with its opacity and mask but not its blend mode."""
         if isinstance(node, Group):
-            return self._fade(node, self.nodes(node.children, []))
+            return self._fade(node, self.nodes(node.children, Backdrop()))
         if isinstance(node, Leaf):
             return self._leaf(node)
         return []
 
     def _fade(self, group: Group, layers: list[StackLayer]) -> list[StackLayer]:
+        name = repr(brief(group.name))
         what = [f"opacity {group.opacity:.0%}"] if group.opacity < 1 else []
-        what += ["mask"] if group.mask is not None else []
-        return faded(layers, group.opacity, group.mask, f"{' and '.join(what)} of group {group.name!r}")
+        if (mask := group.mask) is not None:
+            what.append("mask")
+            layers = [
+                layer.noted(f"clipped by {name}") if cut_outside(layer, mask, self.visible) else layer
+                for layer in layers
+            ]
+        layers = [
+            layer.noted(*(f"{brief(word)} of group {name} not drawn" for word in group.undrawn)) for layer in layers
+        ]
+        return faded(layers, group.opacity, mask, f"{' and '.join(what)} of group {name}")
 
     def _leaf(self, leaf: Leaf) -> list[StackLayer]:
         if leaf.box.intersect(self.reach).empty or leaf.opacity <= 0:
@@ -99,7 +121,7 @@ class Lowerer:
             blend_mode=leaf.blend_mode,
             effects=leaf.effects,
             text=leaf.text,
-        )
+        ).noted(*(f"{brief(word)} not drawn" for word in leaf.undrawn))
         inside = trimmed(layer)
         inside = inside and cropped(inside, self.reach)
         return [] if inside is None else faded([inside], leaf.opacity, leaf.mask, "")
@@ -107,4 +129,4 @@ class Lowerer:
 
 def lowered(document: Document, reach: Box) -> list[StackLayer]:
     """The document's layers, bottom to top, in document pixels."""
-    return Lowerer(document.visible, reach).nodes(document.nodes, [])
+    return Lowerer(document.visible, reach).nodes(document.nodes, Backdrop())

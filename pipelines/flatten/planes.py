@@ -18,6 +18,7 @@ Plane = npt.NDArray[np.float32]
 """float32 ``[height, width]``, 0..1."""
 
 BAND_PIXELS = 1 << 20
+SQUARE = 256
 
 
 def bands(box: Box, pixels: int = BAND_PIXELS) -> Iterator[Box]:
@@ -55,11 +56,23 @@ def coverage_of(layers: Iterable[StackLayer], box: Box) -> Plane:
 
 
 def composite_banded(layers: Iterable[Placed], canvas: Box) -> Rgba:
-    """``schemas.compositing.composite``, computed band by band: the same bytes in little memory."""
+    """``schemas.compositing.composite``, computed in squares: the same bytes in little memory and time.
+
+    A square that one layer alone touches is that layer's.
+    """
     placed = list(layers)
-    out = np.empty((canvas.height, canvas.width, 4), np.uint8)
-    for band in bands(canvas, 4 * BAND_PIXELS):
-        out[band.within(canvas).slices] = composite(placed, band)
+    out = np.zeros((canvas.height, canvas.width, 4), np.uint8)
+    for y in range(canvas.y0, canvas.y1, SQUARE):
+        for x in range(canvas.x0, canvas.x1, SQUARE):
+            square = Box(x, y, min(x + SQUARE, canvas.x1), min(y + SQUARE, canvas.y1))
+            here = [(pixels, box) for pixels, box in placed if not box.intersect(square).empty]
+            if len(here) == 1:
+                pixels, box = here[0]
+                part = box.intersect(square)
+                own = pixels[part.within(box).slices]
+                np.copyto(out[part.within(canvas).slices], own, where=own[..., 3:] > 0)
+            elif here:
+                out[square.within(canvas).slices] = composite(here, square)
     return out
 
 

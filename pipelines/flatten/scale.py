@@ -38,12 +38,18 @@ def fitted(pixels: Rgba, long_side: int) -> Rgba:
     return resized(pixels, max(1, round(width * factor)), max(1, round(height * factor)))
 
 
+def scaled_size(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """A visible size (width, height) as ``at_most`` scales it."""
+    factor = max_side / max(width, height, 1)
+    return (width, height) if factor >= 1 else (max(1, round(width * factor)), max(1, round(height * factor)))
+
+
 def at_most(document: Document, max_side: int) -> tuple[Document, float]:
     """The document with a visible long side of at most ``max_side`` px, and the factor (1.0: as it is)."""
     factor = max_side / max(document.width, document.height)
     if factor >= 1:
         return document, 1.0
-    width, height = (max(1, round(side * factor)) for side in (document.width, document.height))
+    width, height = scaled_size(document.width, document.height, max_side)
     grid = _Grid(width / document.width, height / document.height)
     source = document.render
 

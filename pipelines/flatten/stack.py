@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,13 +11,16 @@ from schemas.compositing import Placed, Rgba
 from schemas.design import LayerKind, Lowering, Recomposition, Text
 from schemas.geometry import Box
 
+_MAX_NOTES = 16
+_NAME_IN_NOTE = 60
+
 
 class FlattenConfig(BaseModel):
     """``extract.*`` of a build: what a stack may be.
 
     Sides are in px; ``max_side`` is the visible box's long side, above which a design is scaled down.
     ``max_canvas_ratio`` caps the canvas per side, in visible sides. ``max_mae`` and ``max_p99`` limit the
-    recomposition error, in 1/255.
+    recomposition error and ``max_region`` its mean over the worst square of 32 px, all in 1/255.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -29,6 +32,7 @@ class FlattenConfig(BaseModel):
     max_canvas_ratio: Annotated[float, Field(ge=1, le=16)] = 3.0
     max_mae: Annotated[float, Field(ge=0)] = 1.0
     max_p99: Annotated[float, Field(ge=0)] = 25.0
+    max_region: Annotated[float, Field(ge=0)] = 32.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,18 @@ class StackLayer:
     def placed(self) -> Placed:
         return self.pixels, self.box
 
+    def noted(self, *notes: str) -> StackLayer:
+        """The layer with more notes: each once, and at most 16, of which the last then says that there were more."""
+        every = tuple(dict.fromkeys((*self.notes, *filter(None, notes))))
+        if len(every) > _MAX_NOTES:
+            every = (*every[: _MAX_NOTES - 1], "more notes left out")
+        return self if every == self.notes else replace(self, notes=every)
+
+
+def brief(name: str) -> str:
+    """A file's word (a name, a feature, a mode) as short as notes need it."""
+    return name if len(name) <= _NAME_IN_NOTE else name[: _NAME_IN_NOTE - 1] + "…"
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -65,7 +81,7 @@ class Stack:
 
     ``scale``: canvas px per document px. ``composite``: the layers' composite, of canvas size. ``preview``: what the
     document shows in the visible box, at most 1024 px on the long side. ``source_layers``: leaves of the document,
-    hidden ones too.
+    hidden ones too. ``region``: the mean error over the worst square of 32 px, in 1/255.
     """
 
     canvas: Box
@@ -76,3 +92,4 @@ class Stack:
     preview: Rgba
     recomposition: Recomposition
     source_layers: int
+    region: float

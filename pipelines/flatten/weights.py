@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.flatten.planes import Plane, alpha_of, bands, coverage_of, mask_plane, trimmed
-from pipelines.flatten.stack import StackLayer
+from pipelines.flatten.stack import StackLayer, brief
 from pipelines.formats.tree import Mask
 from schemas.geometry import Box, union
 
@@ -41,7 +41,7 @@ def reweigh(layers: Sequence[StackLayer], scales: Sequence[Scale], note: str) ->
             pixels[index][part.within(layers[index].box).slices][..., 3] = level.astype(np.uint8)
             before[spot] *= 1 - alpha
             after[spot] *= 1 - level / np.float32(255)
-    made = [replace(old, pixels=new, notes=_noted(old, note)) for old, new in zip(layers, pixels, strict=True)]
+    made = [replace(old, pixels=new).noted(note) for old, new in zip(layers, pixels, strict=True)]
     return [layer for layer in map(trimmed, made) if layer is not None]
 
 
@@ -56,6 +56,18 @@ def faded(layers: Sequence[StackLayer], opacity: float, mask: Mask | None, note:
     return reweigh(layers, [scale] * len(layers), note)
 
 
+def cut_outside(layer: StackLayer, mask: Mask, visible: Box) -> bool:
+    """Whether the mask takes alpha of the layer away where nobody sees it: outside ``visible``."""
+    if visible.contains(layer.box):
+        return False
+    for band in bands(layer.box):
+        lost = (alpha_of(layer, band) > 0) & (mask_plane(mask, band) == 0)
+        lost[band.intersect(visible).within(band).slices] = False
+        if lost.any():
+            return True
+    return False
+
+
 def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -> list[StackLayer]:
     """``tops`` painted on ``base`` and only there: the run's alpha is the base's, as in Photoshop.
 
@@ -65,8 +77,8 @@ def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -
     if not tops or not base:
         return list(base)
     where = union(layer.box for layer in base)
-    note = f"clipped to {name!r}"
-    tops = [replace(top, notes=_noted(top, note)) for top in tops if not top.box.intersect(where).empty]
+    note = f"clipped to {brief(name)!r}"
+    tops = [top.noted(note) for top in tops if not top.box.intersect(where).empty]
 
     def inside(box: Box) -> Plane:
         return coverage_of(base, box)
@@ -75,7 +87,3 @@ def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -
         return 1.0
 
     return reweigh([*base, *tops], [*[whole] * len(base), *[inside] * len(tops)], "")
-
-
-def _noted(layer: StackLayer, note: str) -> tuple[str, ...]:
-    return (*layer.notes, note) if note else layer.notes

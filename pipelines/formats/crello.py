@@ -2,7 +2,7 @@
 
 Text elements come with their typography. Where an element has no picture (version 5 draws some text from fonts that
 are not in the file), the layer is empty and says so, and the row's small preview is the reference that then
-disagrees.
+disagrees. A row with all its pictures is held against the small preview here, at the preview's size.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from PIL import Image
 
 from pipelines.errors import Rejected
 from pipelines.formats import raster
+from pipelines.formats.bounds import TEXT, clean, number
 from pipelines.formats.limits import ReadLimits, unreadable
 from pipelines.formats.psd_text import direction_of, language_of, weight_of
 from pipelines.formats.tree import Document, Leaf
-from schemas.compositing import Rgba, composite
-from schemas.design import LayerKind, Text, TextRun
+from schemas.compositing import Rgba, composite, on_solid
+from schemas.design import MAX_TYPE, MIN_TYPE, LayerKind, Text, TextRun
 from schemas.geometry import Box
 from schemas.ledger import Code
 
 PICTURES = ("PNG", "WEBP", "JPEG")
+MAX_PREVIEW_ERROR = 8.0
+"""Mean difference of a small preview, 0..255: resampling alone makes some."""
 _KINDS = {
     "textelement": LayerKind.TEXT,
     "svgelement": LayerKind.SHAPE,
@@ -80,9 +83,9 @@ def read(path: Path, limits: ReadLimits) -> Document:
         if len(row[name] or ()) != count:
             raise Rejected(Code.UNREADABLE, f"the row has {count} elements but {len(row[name] or ())} values of {name}")
     leaves = tuple(_leaf(row, index, limits) for index in range(count))
-    leaves = _on_white(leaves, Box(0, 0, width, height))
-    preview = _preview(row["preview"], width, height, bool(any(leaf.undrawn for leaf in leaves)), limits)
     box = Box(0, 0, width, height)
+    leaves = _on_white(leaves, box)
+    preview = _preview(row["preview"], leaves, box, limits)
     return Document(width, height, leaves, preview=preview, render=lambda: _render(leaves, box))
 
 
@@ -145,17 +148,26 @@ def _placed(pixels: Rgba, element: Element) -> Rgba:
     return np.array(turned.convert("RGBA"))
 
 
-def _preview(data: bytes | None, width: int, height: int, incomplete: bool, limits: ReadLimits) -> Rgba | None:
-    """The row's preview where it has the canvas's size; enlarged where pictures are missing: it shows them."""
+def _preview(data: bytes | None, leaves: tuple[Leaf, ...], canvas: Box, limits: ReadLimits) -> Rgba | None:
+    """The row's preview where it has the canvas's size, and enlarged where pictures are missing: it shows them.
+
+    Raises Rejected(RECOMPOSE_MISMATCH) where a preview of another size does not show these elements.
+    """
     if not data:
         return None
-    size = raster.size_of(data, "preview", PICTURES)
-    if size != (width, height) and not incomplete:
-        return None
     pixels = raster.decode(data, "preview", limits, PICTURES)
-    if size == (width, height):
+    size = (canvas.width, canvas.height)
+    if pixels.shape[:2] == (canvas.height, canvas.width):
         return pixels
-    return np.array(Image.fromarray(pixels, "RGBA").resize((width, height), Image.Resampling.BICUBIC))
+    if any(leaf.undrawn for leaf in leaves):
+        return np.array(Image.fromarray(pixels, "RGBA").resize(size, Image.Resampling.BICUBIC))
+    drawn = Image.fromarray(_render(leaves, canvas), "RGBA").convert("RGBa")
+    small = np.array(drawn.resize(pixels.shape[1::-1], Image.Resampling.BOX).convert("RGBA"))
+    error = float(np.abs(on_solid(small, 255) - on_solid(pixels, 255)).mean())
+    if error > MAX_PREVIEW_ERROR:
+        limit = f"the limit is {MAX_PREVIEW_ERROR}"
+        raise Rejected(Code.RECOMPOSE_MISMATCH, f"the small preview differs by {error:.1f} on average; {limit}")
+    return None
 
 
 def _on_white(leaves: tuple[Leaf, ...], canvas: Box) -> tuple[Leaf, ...]:
@@ -185,7 +197,7 @@ def _render(leaves: tuple[Leaf, ...], canvas: Box) -> Rgba:
 
 def _text(row: dict[str, Any], index: int, angle: float) -> Text | None:
     """An element's text in runs of one style; per-character columns that do not fit the text are left out."""
-    content = html.unescape(str(_at(row, "text", index, "")))
+    content = clean(html.unescape(str(_at(row, "text", index, ""))), TEXT)
     if not content:
         return None
     size = float(_at(row, "font_size", index, 0.0))
@@ -200,13 +212,13 @@ def _text(row: dict[str, Any], index: int, angle: float) -> Text | None:
             TextRun(
                 text=content[start:end],
                 font=str(font) if font else None,
-                size=size if size > 0 else None,
+                size=number(size, MIN_TYPE, MAX_TYPE),
                 colour=_hex(colour),
                 weight=max(700, weight_of(str(font or ""))) if bold else weight_of(str(font or "")),
                 italic=bool(italic),
                 caps="all" if _at(row, "capitalize", index, False) else "normal",
-                tracking=round(spacing / size * 1000, 3) if size > 0 else 0.0,
-                leading=round(size * line, 3) if size > 0 and line > 0 else None,
+                tracking=number(spacing / size * 1000, -MAX_TYPE, MAX_TYPE) or 0.0 if size > 0 else 0.0,
+                leading=number(size * line, MIN_TYPE, MAX_TYPE) if size > 0 else None,
             )
         )
         start = end
@@ -216,7 +228,7 @@ def _text(row: dict[str, Any], index: int, angle: float) -> Text | None:
         alignment=alignment,
         direction=direction_of(content),
         language=language_of(content),
-        rotation=round(angle, 3),
+        rotation=round(math.fmod(angle, 360), 3),
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import fsspec
 
 from pipelines.errors import Rejected, StoreError, UsageError
 from pipelines.formats.limits import ReadLimits, first_line
@@ -59,12 +62,18 @@ def discover(url: str, options: Mapping[str, Any]) -> Iterator[str]:
         elif path.lower().endswith(CRELLO_SUFFIX):
             from pipelines.formats import crello_parquet
 
-            yield from (f"{named}#{index}" for index in range(crello_parquet.count(fs, path)))
+            rows = 0 if _is_special(fs, path) else crello_parquet.count(fs, path)
+            yield from (f"{named}#{index}" for index in range(rows))
 
 
 def _named(fs: Any, url: str, path: str) -> str:
-    """A path of a file system as the user would write it: with a protocol where ``url`` has one."""
-    return str(fs.unstrip_protocol(path)) if "://" in url else path
+    """A path of a file system as the user would write it: with a protocol where ``url`` has one.
+
+    A name whose bytes are no UTF-8 is written with backslashes: the manifest can hold that, and ``fetch`` then says
+    that there is nothing of this name.
+    """
+    readable = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return str(fs.unstrip_protocol(readable)) if "://" in url else readable
 
 
 def fetch(uri: str, into: Path, limits: ReadLimits, options: Mapping[str, Any]) -> Fetched:
@@ -78,6 +87,8 @@ def fetch(uri: str, into: Path, limits: ReadLimits, options: Mapping[str, Any]) 
     base, row = split_row(uri)
     try:
         fs, path = filesystem(base, options)
+        if _is_special(fs, path):
+            raise Rejected(Code.UNSUPPORTED, "it is no regular file")
         if format == "crello" and row is not None:
             from pipelines.formats import crello_parquet
 
@@ -128,6 +139,8 @@ def _folder(fs: Any, path: str, local: Path, limits: ReadLimits) -> Fetched:
     total = 0
     for name in names:
         part = hashlib.sha256()
+        if not (local / name).resolve().is_relative_to(local.resolve()):
+            raise Rejected(Code.UNREADABLE, f"{name[:80]!r} is no name of a file in the layer folder")
         size = _copy(fs, f"{path}/{name}", local / name, part, limits, total)
         digest.update(f"{len(name.encode())}:{name}{size}:".encode())
         digest.update(part.digest())
@@ -136,17 +149,46 @@ def _folder(fs: Any, path: str, local: Path, limits: ReadLimits) -> Fetched:
 
 
 def _names(fs: Any, path: str) -> list[str]:
-    """Relative names of a folder's files, sorted, without hidden ones; raises Rejected for links out of it and for too
-    many.
+    """Relative names of a folder's files, sorted, without hidden ones.
+
+    Raises Rejected for names that lead out of it, for what is no file, and for too many.
     """
-    stripped = str(fs._strip_protocol(path)).rstrip("/")
-    names = sorted(str(found)[len(stripped) + 1 :] for found in fs.find(path))
+    root = str(fs._strip_protocol(path)).rstrip("/")
+    found = sorted(str(name) for name in fs.find(path) if str(name).rstrip("/") != root)
+    names = [name.removeprefix(f"{root}/") for name in found]
+    for name in names:
+        _check_name(name)
     names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     if len(names) > MAX_FILES:
         raise Rejected(Code.TOO_LARGE, f"the layer folder holds more than {MAX_FILES} files")
-    root = Path(stripped)
-    if root.is_dir() and fs.protocol in ("file", ("file", "local")):
+    if _is_local(fs):
         for name in names:
-            if not (root / name).resolve().is_relative_to(root.resolve()):
-                raise Rejected(Code.UNREADABLE, f"{name[:80]!r} is a link out of the layer folder")
+            _check_local(Path(root), name)
     return names
+
+
+def _check_name(name: str) -> None:
+    """Object stores allow any name; raises Rejected(UNREADABLE) for one that is no plain relative path in UTF-8."""
+    plain = name.encode("utf-8", "ignore").decode() == name and "\\" not in name and "\0" not in name
+    if not plain or any(part in ("", ".", "..") for part in name.split("/")):
+        raise Rejected(Code.UNREADABLE, f"{name[:80]!r} is no name of a file in the layer folder")
+
+
+def _check_local(root: Path, name: str) -> None:
+    target = (root / name).resolve()
+    if not target.is_relative_to(root.resolve()):
+        raise Rejected(Code.UNREADABLE, f"{name[:80]!r} is a link out of the layer folder")
+    if target.is_dir():
+        raise Rejected(Code.UNREADABLE, f"{name[:80]!r} is a link to a folder: links in a layer folder lead to files")
+    if target.exists() and not target.is_file():
+        raise Rejected(Code.UNREADABLE, f"{name[:80]!r} is no regular file")
+
+
+def _is_local(fs: Any) -> bool:
+    return isinstance(fs, fsspec.get_filesystem_class("file"))
+
+
+def _is_special(fs: Any, path: str) -> bool:
+    """Whether a path is a pipe, device or socket, which may never end or never begin."""
+    local = Path(path)
+    return _is_local(fs) and local.exists() and not local.is_file() and not local.is_dir()

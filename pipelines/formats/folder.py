@@ -24,7 +24,6 @@ from schemas.ledger import Code
 
 DESIGN = "design.json"
 MAX_DESIGN_BYTES = 64 * 1024**2
-MAX_DEPTH = 64
 
 
 class FolderMask(Record):
@@ -125,8 +124,7 @@ class _Reader:
         self.limits.check_layers(self.nodes)
         mask = self.mask(entry.mask) if entry.mask else None
         if isinstance(entry, FolderGroup):
-            if depth >= MAX_DEPTH:
-                raise Rejected(Code.TOO_LARGE, f"groups are nested more than {MAX_DEPTH} deep")
+            self.limits.check_depth(depth + 1)
             children = tuple(self.node(child, depth + 1) for child in entry.layers)
             return Group(**_common(entry, mask), children=children, isolated=entry.isolated)  # type: ignore[arg-type]
         if entry.file is None:

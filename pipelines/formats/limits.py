@@ -12,6 +12,7 @@ from pipelines.errors import Rejected
 from schemas.ledger import Code
 
 Positive = Annotated[int, Field(gt=0)]
+MAX_DEPTH = 64
 
 
 class ReadLimits(BaseModel):
@@ -47,6 +48,11 @@ class ReadLimits(BaseModel):
         """Raises Rejected(TOO_LARGE) for a tree of more than ``max_layers`` nodes."""
         if count > self.max_layers:
             raise Rejected(Code.TOO_LARGE, f"the document has {count} layers; the limit is {self.max_layers}")
+
+    def check_depth(self, depth: int) -> None:
+        """Raises Rejected(TOO_LARGE) for groups nested more than ``MAX_DEPTH`` deep."""
+        if depth > MAX_DEPTH:
+            raise Rejected(Code.TOO_LARGE, f"groups are nested more than {MAX_DEPTH} deep")
 
     def check_bytes(self, count: int, what: str = "the source") -> None:
         """Raises Rejected(TOO_LARGE) for more than ``max_bytes``."""

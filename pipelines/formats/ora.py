@@ -2,7 +2,8 @@
 
 Sizes are checked in the zip's directory and in each PNG's header before anything is unpacked. The XML may hold no
 document type, so no entities. ``svg:src-atop`` over a single base in an isolated stack is a clipped layer,
-``svg:dst-in`` on top of an isolated stack is its mask; other Porter-Duff operators are named as undrawn.
+``svg:dst-in`` on top of an isolated stack is its mask; other Porter-Duff operators are named as undrawn. Offsets of
+stacks add up, and a hidden layer whose file cannot be read is empty.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from schemas.ledger import Code
 MAX_ENTRIES = 10_000
 MAX_XML = 16 * 1024**2
 MAX_RATIO = 1_100
-MAX_DEPTH = 64
 ATOP, IN = "svg:src-atop", "svg:dst-in"
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 
@@ -38,6 +38,20 @@ def read(path: Path, limits: ReadLimits) -> Document:
             return _Reader(archive, limits).document()
     except _BAD_ZIP as error:
         raise Rejected(Code.UNREADABLE, f"not a readable zip: {first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the children of an element are: the sum of the offsets, whether they show, how deep they lie."""
+
+    x: int = 0
+    y: int = 0
+    shown: bool = True
+    depth: int = -1
+
+    def inside(self, element: Element) -> _Place:
+        x, y = self.x + _integer(element, "x", 0), self.y + _integer(element, "y", 0)
+        return _Place(x, y, self.shown and _shown(element), self.depth + 1)
 
 
 @dataclass
@@ -58,7 +72,7 @@ class _Reader:
         stack = image.find("stack")
         if stack is None:
             raise Rejected(Code.UNREADABLE, "stack.xml holds no stack")
-        nodes, _ = self.children(stack, True, 0)
+        nodes, _ = self.children(stack, True, _Place().inside(stack))
         return Document(width, height, nodes, preview=self.preview(width, height))
 
     def bytes(self, name: str, most: int) -> bytes:
@@ -87,37 +101,36 @@ class _Reader:
             return None
         return raster.decode(data, "mergedimage.png", self.limits, ("PNG",))
 
-    def children(self, stack: Element, isolated: bool, depth: int) -> tuple[tuple[Node, ...], Mask | None]:
+    def children(self, stack: Element, isolated: bool, place: _Place) -> tuple[tuple[Node, ...], Mask | None]:
         """The nodes of a stack, bottom to top, and its mask where its top layer is one."""
-        if depth > MAX_DEPTH:
-            raise Rejected(Code.TOO_LARGE, f"stacks are nested more than {MAX_DEPTH} deep")
+        self.limits.check_depth(place.depth)
         elements = [element for element in stack if element.tag in ("layer", "stack")]
         mask = None
         if elements and isolated and _is_mask(elements[0]):
-            leaf = self.layer(elements.pop(0))
+            leaf = self.layer(elements.pop(0), place)
             mask = Mask(leaf.box, leaf.pixels()[..., 3].copy(), 0)
         nodes: list[Node] = []
         for element in reversed(elements):
             self.nodes += 1
             self.limits.check_layers(self.nodes)
-            node: Node = self.layer(element) if element.tag == "layer" else self.group(element, depth + 1)
+            node: Node = self.layer(element, place) if element.tag == "layer" else self.group(element, place)
             operator = element.get("composite-op", "svg:src-over")
             bases = sum(not below.clipped for below in nodes)
             if operator == ATOP and isolated and bases == 1:
                 node = replace(node, clipped=True)
             elif operator not in FROM_ORA:
-                node = replace(node, undrawn=(*node.undrawn, f"composite-op:{operator[:40]}"))
+                node = replace(node, undrawn=(*node.undrawn, f"blend-mode:{operator.removeprefix('svg:')}"))
             nodes.append(node)
         return tuple(nodes), mask
 
-    def group(self, element: Element, depth: int) -> Group:
+    def group(self, element: Element, place: _Place) -> Group:
         operator = element.get("composite-op", "svg:src-over")
         opacity = _share(element, "opacity")
         isolated = element.get("isolation") == "isolate" or operator != "svg:src-over" or opacity < 1
-        children, mask = self.children(element, isolated, depth)
+        children, mask = self.children(element, isolated, place.inside(element))
         return Group(
             name=element.get("name", ""),
-            visible=element.get("visibility", "visible") != "hidden",
+            visible=_shown(element),
             opacity=opacity,
             blend_mode=FROM_ORA.get(operator, "normal"),
             mask=mask,
@@ -125,25 +138,39 @@ class _Reader:
             isolated=isolated,
         )
 
-    def layer(self, element: Element) -> Leaf:
-        name = element.get("name", "")
-        source = element.get("src", "")
-        data = self.bytes(source, self.limits.max_bytes)
-        x, y = _integer(element, "x", 0), _integer(element, "y", 0)
-        width, height = raster.size_of(data, source[:80], ("PNG",))
-        self.limits.check_layer(name, x, y, width, height)
-        return Leaf(
-            name=name,
-            visible=element.get("visibility", "visible") != "hidden",
+    def layer(self, element: Element, place: _Place) -> Leaf:
+        leaf = Leaf(
+            name=element.get("name", ""),
+            visible=_shown(element),
             opacity=_share(element, "opacity"),
             blend_mode=FROM_ORA.get(element.get("composite-op", "svg:src-over"), "normal"),
+        )
+        at = place.inside(element)
+        try:
+            return self.drawn(leaf, element.get("src", ""), at.x, at.y)
+        except Rejected as error:
+            if at.shown or error.code is not Code.UNREADABLE:
+                raise
+            return leaf  # nobody sees it, so what is wrong with its file does no harm
+
+    def drawn(self, leaf: Leaf, source: str, x: int, y: int) -> Leaf:
+        """The layer with the pixels of its file."""
+        data = self.bytes(source, self.limits.max_bytes)
+        width, height = raster.size_of(data, source[:80], ("PNG",))
+        self.limits.check_layer(leaf.name, x, y, width, height)
+        return replace(
+            leaf,
             box=Box(x, y, x + width, y + height),
             pixels=raster.lazily(data, source[:80], self.limits),
         )
 
 
+def _shown(element: Element) -> bool:
+    return element.get("visibility", "visible") != "hidden"
+
+
 def _is_mask(element: Element) -> bool:
-    shown = element.get("visibility", "visible") != "hidden" and _share(element, "opacity") == 1
+    shown = _shown(element) and _share(element, "opacity") == 1
     return element.tag == "layer" and element.get("composite-op") == IN and shown
 
 

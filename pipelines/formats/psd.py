@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from psd_tools import PSDImage
+from psd_tools.api.layers import Group
 from psd_tools.constants import ColorMode
 from psd_tools.psd.parse_limits import ParseLimitError
 
@@ -42,7 +43,7 @@ def read(path: Path, limits: ReadLimits) -> Document:
         if isinstance(error.__cause__, ParseLimitError):
             raise Rejected(Code.TOO_LARGE, error.message) from None
         raise
-    limits.check_layers(sum(1 for _ in psd.descendants()))
+    _check_tree(psd, limits)
     if psd.color_mode is ColorMode.MULTICHANNEL:
         raise Rejected(Code.UNSUPPORTED, "multichannel documents have no colours to convert")
     with unreadable("psd-tools cannot read it"), warnings.catch_warnings():
@@ -62,6 +63,18 @@ def read(path: Path, limits: ReadLimits) -> Document:
             depth=psd.depth,
             opaque_on_white=preview is not None and not has_alpha(psd, colours),
         )
+
+
+def _check_tree(psd: PSDImage, limits: ReadLimits) -> None:
+    """Count layers and nesting level by level: nothing here may recurse into what the file nests."""
+    level, count, depth = list(psd), 0, 0
+    while level:
+        count += len(level)
+        limits.check_layers(count)
+        groups = [layer for layer in level if isinstance(layer, Group)]
+        depth += bool(groups)
+        limits.check_depth(depth)
+        level = [child for group in groups for child in group]
 
 
 def _checked_header(data: bytes, limits: ReadLimits) -> tuple[int, int]:

@@ -7,7 +7,6 @@ linear light.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from psd_tools.compression import PSDDecompressionWarning
 from psd_tools.constants import ChannelID, ColorMode, Compression, Resource
 
 from pipelines.errors import Rejected
+from pipelines.formats import icc
 from pipelines.formats.limits import ReadLimits, unreadable
 from schemas.compositing import Rgba
 from schemas.ledger import Code
@@ -55,8 +55,9 @@ class Colours:
             palette = np.zeros((256, 3), np.uint8)
             full = table[: table.size // 3 * 3].reshape(3, -1).T[:256]
             palette[: len(full)] = full
-        icc = psd.image_resources.get_data(Resource.ICC_PROFILE)
-        transform = _transform(bytes(icc), psd.color_mode) if icc and psd.depth != 32 else None
+        profile = psd.image_resources.get_data(Resource.ICC_PROFILE)
+        pil_mode = _ICC_MODES.get(psd.color_mode)
+        transform = icc.transform(bytes(profile), pil_mode) if profile and pil_mode and psd.depth != 32 else None
         return cls(psd.color_mode, psd.depth, psd.version, transform, palette)
 
     @property
@@ -187,27 +188,6 @@ def _without_white(plane: Plane, alpha: Plane) -> Plane:
     a = alpha.astype(np.float32)
     straight = (plane.astype(np.float32) + a - 255) * 255 / np.maximum(a, 1)
     return np.rint(straight).clip(0, 255).astype(np.uint8)
-
-
-def _transform(profile: bytes, mode: ColorMode) -> Any:
-    """The littleCMS transform from a profile to sRGB; None for sRGB itself and for a profile of another mode."""
-    pil_mode = _ICC_MODES.get(mode)
-    if pil_mode is None:
-        return None
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if mode is ColorMode.RGB and "srgb" in ImageCms.getProfileDescription(source).lower():
-            return None
-        return ImageCms.buildTransform(
-            source,
-            ImageCms.createProfile("sRGB"),
-            pil_mode,
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None  # a broken profile: the colours are taken as they are, as viewers do
 
 
 def _encode(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

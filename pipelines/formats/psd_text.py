@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from psd_tools.constants import Tag
 
+from pipelines.formats.bounds import NAME, TEXT, clean, number
 from pipelines.formats.psd_pixels import Colours
-from schemas.design import Text, TextRun
+from schemas.design import MAX_TYPE, MIN_TYPE, Text, TextRun
 
 _BREAKS = str.maketrans({"\r": "\n", "\x03": "\n", "\x00": None})
 _CAPS: dict[int, Literal["normal", "small", "all"]] = {0: "normal", 1: "small", 2: "all"}
@@ -73,24 +74,24 @@ def text_of(layer: Any, colours: Colours) -> Text | None:
 
 def _run(run: Any, scale: float, colours: Colours) -> TextRun:
     style = run.style
-    name = style.font_name or None
+    name = clean(style.font_name or "", NAME) or None
     size = style.font_size * scale * abs(style.vertical_scale or 1.0)
     weight = weight_of(name or "")
     if style.faux_bold:
         weight = max(weight, 700)
     leading = None if style.auto_leading else style.leading * scale
     return TextRun(
-        text=run.text.translate(_BREAKS),
+        text=clean(run.text.translate(_BREAKS), TEXT),
         font=name,
-        size=round(size, 3) if math.isfinite(size) and size > 0 else None,
+        size=number(size, MIN_TYPE, MAX_TYPE),
         colour=_hex(style.fill_color, colours) if style.fill_flag else None,
         weight=weight,
         italic=bool(style.faux_italic) or bool(re.search(r"italic|oblique", name or "", re.IGNORECASE)),
         underline=bool(style.underline),
         strikethrough=bool(style.strikethrough),
         caps=_CAPS.get(int(style.font_caps), "normal"),
-        tracking=float(style.tracking),
-        leading=round(leading, 3) if leading is not None and math.isfinite(leading) else None,
+        tracking=number(float(style.tracking), -MAX_TYPE, MAX_TYPE) or 0.0,
+        leading=number(leading, -MAX_TYPE, MAX_TYPE),
     )
 
 

@@ -1,4 +1,4 @@
-"""Image files inside documents: PNG and WebP to RGBA with their header checked first, and back to PNG."""
+"""Image files inside documents: PNG and WebP to RGBA in sRGB with their header checked first, and back to PNG."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.errors import Rejected
+from pipelines.formats import icc
 from pipelines.formats.limits import ReadLimits, first_line, unreadable
 from schemas.compositing import Rgba
 from schemas.ledger import Code
@@ -41,7 +42,7 @@ def decode(data: bytes, name: str, limits: ReadLimits, formats: tuple[str, ...] 
     with unreadable(name), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _open(data, formats) as image:
-            return np.array(eight_bit(image).convert("RGBA"))
+            return np.array(icc.rgba(eight_bit(image)))
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

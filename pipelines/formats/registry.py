@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipelines.errors import Rejected, UsageError
+from pipelines.formats.bounds import bounded
 from pipelines.formats.limits import ReadLimits, unreadable
 from pipelines.formats.tree import Document
 from schemas.ledger import Code
@@ -69,7 +70,7 @@ def read(path: Path, format: str, limits: ReadLimits) -> Document:
     with unreadable(f"not a readable {format} document"):
         document = module.read(path, limits)
         assert isinstance(document, Document)
-        return document
+        return bounded(document)
 
 
 def write(document: Document, path: Path) -> None:

@@ -26,7 +26,7 @@ def run_inline(manifest: str | Path, out: str, again: Retry | None = None, **set
     overrides = {key.replace("__", "."): value for key, value in settings.items()}
     config = load_config(None, {"manifest.path": str(manifest), "run.executor": "inline", **overrides})
     with Reporter(Console(quiet=True)) as reporter:
-        return build(config, Store(out), reporter, again)
+        return build(config, Store(out, config.run.storage_options), reporter, again)
 
 
 def command(*words: str | Path) -> list[str]:

@@ -9,7 +9,7 @@ from PIL import Image
 from psd_tools import PSDImage
 
 
-def write_hungry(path: Path, side: int = 9000) -> None:
+def write_hungry(path: Path, side: int = 5000) -> None:
     """A document of ``side`` x ``side`` px with two flat layers: small on disk, gigabytes when composited."""
     image = Image.fromarray(np.full((side, side, 4), 200, np.uint8), "RGBA")
     document = PSDImage.new("RGB", (side, side))

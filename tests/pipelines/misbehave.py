@@ -7,6 +7,9 @@ import signal
 import time
 from pathlib import Path
 
+from pipelines.errors import Rejected
+from schemas.ledger import Code
+
 
 def answer(value: int) -> int:
     return value + 1
@@ -27,6 +30,10 @@ def segfault() -> None:
 
 def devour() -> int:
     return len(bytearray(8 * 2**30))
+
+
+def reject(code: str) -> None:
+    raise Rejected(Code(code), "said so")
 
 
 def complain() -> None:

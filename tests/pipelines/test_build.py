@@ -12,14 +12,16 @@ from pathlib import Path
 import fsspec
 import pytest
 import webdataset as wds
+from psd_tools import PSDImage
 
 from pipelines.build import Retry
-from pipelines.errors import PublishError, UsageError
+from pipelines.errors import PublishError, StoreError, UsageError
 from pipelines.gc import collect
 from pipelines.storage import Store
 from pipelines.synth import synthesise
 from pipelines.validation.verify import verify
 from schemas.ledger import Code
+from tests.conftest import S3
 from tests.pipelines.builds import call, codes, command, listing, outcome, published, rows, run_inline
 
 COUNT = 12
@@ -201,15 +203,15 @@ def test_a_dataset_can_live_in_memory(designs: Path) -> None:
         run_inline(shorten(designs, 4), f"memory://{uuid.uuid4().hex}", **small(run__executor="ray"))
 
 
-def test_sources_and_dataset_can_live_on_s3(designs: Path, s3_environment: object, tmp_path: Path) -> None:
-    bucket = s3_environment.bucket()  # type: ignore[attr-defined]
+def test_sources_and_dataset_can_live_on_s3(designs: Path, s3_environment: S3, tmp_path: Path) -> None:
+    bucket, options = s3_environment.bucket(), {"run__storage_options": s3_environment.options}
     fs, root = fsspec.core.url_to_fs(f"{bucket}/in")
     fs.put(str(designs.parent), root, recursive=True)
-    run_inline(f"{bucket}/in/{designs.name}", f"{bucket}/ds", **small())
+    run_inline(f"{bucket}/in/{designs.name}", f"{bucket}/ds", **small(**options))
     assert verify(Store(f"{bucket}/ds")) == []
     run_inline(designs, str(tmp_path / "ds"), **small())
     assert outcome(f"{bucket}/ds") == outcome(tmp_path / "ds")
-    assert run_inline(f"{bucket}/in/{designs.name}", f"{bucket}/ds", **small()).fresh is False
+    assert run_inline(f"{bucket}/in/{designs.name}", f"{bucket}/ds", **small(**options)).fresh is False
 
 
 def test_gc_removes_what_no_generation_names(designs: Path, tmp_path: Path) -> None:
@@ -309,3 +311,117 @@ def test_the_record_of_a_sample_is_the_one_promised(designs: Path, tmp_path: Pat
             assert design.provenance.sha256.startswith(design.design_id)
             assert design.captions.short
             assert all(layer.caption for layer in design.layers)
+
+
+TERMS = "LicenseRef-Acetate-Synthetic,one,"
+
+
+def add_rows(manifest: Path, *lines: str) -> None:
+    with manifest.open("a") as out:
+        out.writelines(f"{line}\n" for line in lines)
+
+
+def test_repeated_rows_keep_their_numbers_when_a_unit_is_redone(own: Path, tmp_path: Path) -> None:
+    out, hidden = tmp_path / "ds", tmp_path / "hidden"
+    first, second, *_ = sorted(path.name for path in own.parent.glob("*.psd"))
+    add_rows(own, f"{first},{TERMS}", f"{first},{TERMS}")
+    (own.parent / second).rename(hidden)
+    run_inline(own, str(out), **small(run__unit_size=64, run__splits={"train": 1.0}))
+    hidden.rename(own.parent / second)
+    run_inline(own, str(out), Retry(), **small(run__unit_size=64, run__splits={"train": 1.0}))
+    assert [row["row"] for row in rows(out, "ledger")] == list(range(COUNT + 2))
+    assert verify(Store(str(out))) == []
+
+
+def test_a_sample_has_the_terms_of_the_row_it_was_published_for(own: Path, tmp_path: Path) -> None:
+    """Of two rows with the same bytes the one whose licence is refused must never lend its terms."""
+    out = tmp_path / "ds"
+    name = sorted(path.name for path in own.parent.glob("*.psd"))[0]
+    shutil.copy(own.parent / name, own.parent / "twin.psd")
+    own.write_text(f"uri,licence,licensor,family\n{name},MIT,mit person,f\ntwin.psd,CC0-1.0,other person,f\n")
+    for denied in ([], ["MIT"], ["CC0-1.0"], []):
+        run_inline(own, str(out), **small(licence__deny=denied))
+        (sample,) = rows(out, "index")
+        assert sample["licence"] not in denied
+        assert sample["uri"] == {"MIT": name, "CC0-1.0": "twin.psd"}[sample["licence"]]
+        assert verify(Store(str(out))) == []
+
+
+def test_changed_terms_read_no_source_again(own: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ds"
+    run_inline(own, str(out), **small())
+    extracted = listing(out / "_work" / "extract")
+    own.write_text(own.read_text().replace("LicenseRef-Acetate-Synthetic", "CC0-1.0"))
+    result = run_inline(own, str(out), **small())
+    assert set(result.dataset.licences) == {"CC0-1.0"}
+    assert listing(out / "_work" / "extract") == extracted
+    assert verify(Store(str(out))) == []
+
+
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_shards_that_are_gone_or_cut_are_made_again(designs: Path, tmp_path: Path, how: str) -> None:
+    out = tmp_path / "ds"
+    run_inline(designs, str(out), **small())
+    before = outcome(out)["shards"]
+    for path in (out / "shards").iterdir():
+        if how == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:2048])
+    assert verify(Store(str(out))) != []
+    assert run_inline(designs, str(out), **small()).fresh
+    assert outcome(out)["shards"] == before
+    assert verify(Store(str(out))) == []
+
+
+@pytest.mark.parametrize("kind", ["extract/*.tar", "restyle/*.bin", "extract/*.json", "shard/*.json", "caption/*.json"])
+def test_damaged_artefacts_are_made_again(designs: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "ds"
+    run_inline(designs, str(out), **small())
+    before = outcome(out)
+    damaged = list((out / "_work").glob(kind))
+    assert damaged
+    for path in damaged:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+        path.write_bytes(data)
+    (out / "dataset.json").unlink()
+    for path in (out / "shards").iterdir():
+        path.unlink()
+    for _ in range(8):
+        try:
+            run_inline(designs, str(out), **small())
+            break
+        except StoreError as error:
+            assert "run the build again" in str(error)
+    assert outcome(out)["shards"] == before["shards"]
+    assert verify(Store(str(out))) == []
+
+
+def test_dedup_that_is_set_otherwise_judges_what_was_published(own: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ds"
+    name = sorted(path.name for path in own.parent.glob("*.psd"))[0]
+    nearly = PSDImage.open(own.parent / name)
+    nearly.image_resources.clear()
+    nearly.save(own.parent / "nearly.psd")
+    assert (own.parent / "nearly.psd").read_bytes() != (own.parent / name).read_bytes()
+    add_rows(own, f"nearly.psd,{TERMS}")
+    run_inline(own, str(out), **small(dedup__enabled=False))
+    assert Code.NEAR_DUPLICATE not in codes(out).values()
+    run_inline(own, str(out), **small())
+    assert list(codes(out).values()).count(Code.NEAR_DUPLICATE) == 1
+
+
+def test_a_plan_that_was_never_published_binds_nobody(own: Path, tmp_path: Path) -> None:
+    out, typo = tmp_path / "ds", tmp_path / "typo.csv"
+    typo.write_text(f"uri,licence,licensor\nno-such-file.psd,{TERMS[:-1]}\n")
+    run_inline(typo, str(out), **small())
+    (out / "dataset.json").unlink()
+    assert run_inline(own, str(out), **small()).dataset.counts.inputs == COUNT
+
+
+def test_a_licence_that_no_parser_reads_costs_its_own_row(own: Path, tmp_path: Path) -> None:
+    add_rows(own, "a.psd,(),one,", "b.psd,MIT WITH nonsense,one,", 'c.psd,"((((",one,')
+    run_inline(own, str(tmp_path / "ds"), **small())
+    found = codes(tmp_path / "ds")
+    assert {found[name] for name in ("a.psd", "b.psd", "c.psd")} == {Code.LICENCE_NOT_ALLOWED}

@@ -72,6 +72,16 @@ def test_the_whole_of_a_captioned_poster() -> None:
     assert sources == ["template"] * 4 + ["typography"] * 2
 
 
+def test_a_bottom_layer_that_is_no_background_is_an_element() -> None:
+    specs = [
+        layer(disc(200, "#f8de22"), name="sun", kind=LayerKind.IMAGE),
+        layer(solid(60, 60, "#e02020"), name="box", kind=LayerKind.SHAPE),
+    ]
+    long = caption_design(make_sample(specs), CaptionConfig()).captions.long["en"].text
+    assert "Background" not in long
+    assert "Elements: sun (yellow" in long
+
+
 def test_all_else_in_the_record_stays_and_it_is_still_valid() -> None:
     sample = _poster()
     design = caption_design(sample, CaptionConfig(languages=EVERY))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.flatten import FlattenConfig, lower, render_tree
+from pipelines.flatten import FlattenConfig, backdrop, lower, render_tree
 from pipelines.flatten.blend import MODES
 from pipelines.formats.tree import Document, Group, Leaf, Mask
 from schemas.compositing import composite
@@ -242,6 +242,85 @@ def test_a_group_that_multiplies_keeps_its_layers_and_one_that_overlays_is_merge
         assert sum(layer.leaves for layer in stack.layers) == 3
     assert stack.layers[1].lowering is Lowering.MERGED
     assert stack.layers[1].kind is LayerKind.GROUP
+
+
+@pytest.mark.parametrize("mode", ["multiply", "screen", "exclusion"])
+def test_the_neutral_colour_hides_what_lies_below_it_in_the_same_group(mode):
+    neutral, other = ((255, 255, 255), (0, 0, 0)) if mode == "multiply" else ((0, 0, 0), (255, 255, 255))
+    inside = (leaf(other, (2, 2, 16, 16)), leaf(neutral, (6, 6, 20, 20)))
+    doc = document(leaf((90, 180, 200)), Group("wash", blend_mode=mode, isolated=True, children=inside))
+    stack = lower(doc, ANY)
+    assert shown(stack)[8, 8].tolist() == [90, 180, 200, 255]
+    assert shown(stack)[3, 3].tolist() != [90, 180, 200, 255]
+    assert error(stack, doc)[1] <= 1
+
+
+def _paints(monkeypatch, *nodes):
+    """How often a layer is painted into a tile of a backdrop while the nodes are lowered."""
+    painted = []
+    paint = backdrop._paint
+    monkeypatch.setattr(backdrop, "_paint", lambda *args: painted.append(paint(*args)))
+    lower(document(leaf((90, 180, 200)), *nodes), ANY)
+    return len(painted)
+
+
+def _blends(count, **fields):
+    return [leaf((200, 60, 5 * i, 200), blend_mode="soft-light", **fields) for i in range(count)]
+
+
+def test_layers_that_blend_cost_one_painting_each(monkeypatch):
+    assert _paints(monkeypatch, *_blends(20)) == 20
+    assert _paints(monkeypatch, *_blends(20, clipped=True)) == 20
+    assert _paints(monkeypatch, *[Group("g", children=(one,)) for one in _blends(20)]) == 20
+    faded = [Group("g", opacity=0.5, children=tuple(_blends(2))) for _ in range(10)]
+    assert _paints(monkeypatch, *faded) <= 40
+
+
+def test_a_backdrop_may_forget_tiles(monkeypatch):
+    rng = np.random.default_rng(11)
+    doc = document(*_tree(rng, sorted(set(MODES))))
+    kept = lower(doc, ANY)
+    monkeypatch.setattr(backdrop, "KEPT", 0)
+    assert (lower(doc, ANY).composite == kept.composite).all()
+
+
+def test_blending_reaches_over_tiles(monkeypatch):
+    monkeypatch.setattr(backdrop, "SIDE", 7)
+    monkeypatch.setattr(backdrop, "_EMPTY", np.zeros((4, 7, 7), np.float32))
+    for seed in range(1000, 1020):
+        smooth = sorted(set(MODES) - {"hard-mix", "vivid-light", "color-burn", "color-dodge", "divide"})
+        doc = document(*_tree(np.random.default_rng(seed), smooth))
+        assert error(lower(doc, ANY), doc)[0] < 1.0
+
+
+def test_what_was_not_drawn_is_noted():
+    shadowed = leaf((9, 9, 9), (0, 0, 9, 9), effects=("drop-shadow",), undrawn=("drop-shadow", "x" * 500))
+    group = Group("g" * 500, undrawn=("stroke",), children=(shadowed,))
+    (made,) = lower(document(group), ANY).layers
+    assert made.effects == ("drop-shadow",)
+    assert made.notes[0] == "drop-shadow not drawn"
+    assert made.notes[2] == f"stroke of group {'g' * 59 + '…'!r} not drawn"
+    assert max(map(len, made.notes)) < 120
+
+
+def test_notes_are_bounded_however_deep_a_layer_lies():
+    node = leaf((9, 9, 9))
+    for depth in range(40):
+        node = Group(f"{depth % 30}", opacity=0.99, children=(node,))
+    (made,) = lower(document(node), ANY).layers
+    assert len(made.notes) == 16
+    assert made.notes[-1] == "more notes left out"
+
+
+def test_overflow_that_a_group_mask_takes_away_is_noted():
+    mask = Mask(Box(0, 0, SIDE, SIDE), np.full((SIDE, SIDE), 255, np.uint8))
+    over, within = leaf((9, 9, 9), (-4, 0, 9, 9), name="over"), leaf((99, 9, 9), (2, 2, 9, 9), name="within")
+    made = lower(document(Group("Artboard 1", mask=mask, children=(over, within))), ANY).layers
+    assert [layer.name for layer in made] == ["over", "within"]
+    assert made[0].box == Box(0, 0, 9, 9)
+    assert "clipped by 'Artboard 1'" in made[0].notes
+    assert not any("clipped by" in note for note in made[1].notes)
+    assert not made[0].cropped
 
 
 def test_an_unknown_mode_is_drawn_as_normal_and_says_so():

@@ -10,7 +10,9 @@ import pytest
 from pipelines.errors import Rejected
 from pipelines.flatten import FlattenConfig, StackLayer, coverage, flatten, lower, overflow, render_tree
 from pipelines.flatten.canvas import capped
+from pipelines.flatten.check import worst_region
 from pipelines.flatten.clean import at_most
+from pipelines.flatten.planes import composite_banded
 from pipelines.formats.tree import Document, Group, Leaf, Mask
 from schemas.compositing import composite
 from schemas.design import LayerKind, Lowering, Text, TextRun
@@ -150,6 +152,43 @@ def test_merging_overlapping_layers_keeps_the_composite():
         assert np.abs(solid[0] - solid[1]).max() <= 3
 
 
+def test_text_is_merged_last():
+    words = Text(runs=(TextRun(text="Hi"),))
+    nodes = (
+        leaf((9, 9, 9), (0, 0, 10, 10), name="a"),
+        leaf((9, 9, 9), (11, 0, 12, 1), name="text", kind=LayerKind.TEXT, text=words),
+        leaf((90, 9, 9), (0, 0, 100, 50), name="b"),
+        leaf((9, 9, 90), (0, 0, 100, 50), name="c", opacity=0.5),
+    )
+    few = lower(document(nodes[2], nodes[1], nodes[3], nodes[0]), replace_config(max_layers=3)).layers
+    assert [layer.name for layer in few] == ["b", "text", "c + a"]
+    assert few[1].text == words
+
+
+def test_many_merged_layers_round_once():
+    """A hundred faint layers: rounding at each of 99 merges would drift by several levels."""
+    rng = np.random.default_rng(3)
+    layers = []
+    for index in range(100):
+        pixels = rng.integers(0, 256, (30, 30, 4)).astype(np.uint8)
+        pixels[..., 3] = rng.integers(1, 12, (30, 30))
+        layers.append(StackLayer(pixels, Box(0, 0, 30, 30), f"{index}", LayerKind.IMAGE))
+    (one,) = at_most(layers, 1)
+    assert (one.pixels == composite([layer.placed for layer in layers], Box(0, 0, 30, 30))).all()
+    assert one.notes == ("100 layers merged to keep within the layer limit",)
+
+
+def test_the_composite_in_squares_is_the_composite():
+    rng = np.random.default_rng(4)
+    placed = []
+    for _ in range(4):
+        x, y, width, height = (int(value) for value in rng.integers(-20, 400, 4))
+        width, height = abs(width) + 1, abs(height) + 1
+        placed.append((rng.integers(0, 256, (height, width, 4)).astype(np.uint8), Box(x, y, x + width, y + height)))
+    canvas = Box(-30, -10, 700, 600)
+    assert (composite_banded(placed, canvas) == composite(placed, canvas)).all()
+
+
 def replace_config(**changes):
     return ANY.model_copy(update=changes)
 
@@ -166,7 +205,7 @@ def test_a_large_document_is_scaled_with_all_that_has_pixels():
     )
     plain = document(*nodes, width=400, height=200)
     doc = replace(plain, preview=render_tree(plain))
-    stack = flatten(doc, FlattenConfig(max_side=100))
+    stack = flatten(doc, FlattenConfig(max_side=100, min_side=32))
     assert stack.scale == 0.25
     assert (stack.visible.width, stack.visible.height) == (100, 50)
     assert stack.preview.shape == (50, 100, 4)
@@ -208,7 +247,7 @@ def test_a_mismatch_names_the_features_that_were_not_drawn():
         flatten(doc, ANY.model_copy(update={"min_side": 8}))
     assert caught.value.code is Code.RECOMPOSE_MISMATCH
     assert "drop shadow, blend mode dissolve" in caught.value.message
-    assert "(limits 1, 25)" in caught.value.message
+    assert "(limits 1, 25, 32)" in caught.value.message
 
 
 def test_features_of_hidden_layers_are_not_blamed():
@@ -230,7 +269,7 @@ def test_a_small_wrong_region_is_found_by_p99():
     shown[:10, :6, :3] = 255
     doc = replace(_two(), preview=shown)
     with pytest.raises(Rejected) as caught:
-        flatten(doc, FlattenConfig(min_side=8, max_mae=100))
+        flatten(doc, FlattenConfig(min_side=8, max_mae=100, max_region=255))
     assert caught.value.code is Code.RECOMPOSE_MISMATCH
 
 
@@ -251,7 +290,50 @@ def test_an_opaque_preview_of_a_translucent_document_was_matted_on_white():
     shown = render_tree(doc).astype(float)
     white = shown[..., :3] * shown[..., 3:] / 255 + 255 - shown[..., 3:]
     preview = np.dstack([white, np.full((50, 100), 255)]).round().astype(np.uint8)
-    assert flatten(replace(doc, preview=preview), ANY).recomposition.mae < 0.5
+    assert flatten(replace(doc, preview=preview, opaque_on_white=True), ANY).recomposition.mae < 0.5
+    with pytest.raises(Rejected, match="mean error 6"):
+        flatten(replace(doc, preview=preview), ANY)
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (1000, 999), (90, 60)])
+@pytest.mark.parametrize("corner", ["start", "middle", "end"])
+def test_a_missing_element_is_found_however_small_its_share_is(size, corner):
+    width, height = size
+    doc = document(leaf((255, 255, 255), (0, 0, width, height)), width=width, height=height)
+    shown = render_tree(doc)
+    where = {"start": 0, "middle": 0.5, "end": 1}[corner]
+    x, y = int((width - 80) * where), int((height - 50) * where)
+    shown[y : y + 50, x : x + 80, :3] = 0
+    loose = replace_config(max_mae=255, max_p99=255)
+    with pytest.raises(Rejected, match="worst 32 px square"):
+        flatten(replace(doc, preview=shown), loose)
+    assert flatten(doc, loose).region == 0
+
+
+def test_a_picture_smaller_than_the_square_counts_as_one():
+    error = np.zeros((20, 64), np.float32)
+    error[:, 32:] = 9
+    assert worst_region(error) == 9
+    assert worst_region(np.full((5, 7), 3, np.float32)) == 3
+    odd = np.zeros((40, 40), np.float32)
+    odd[-1, -1] = 32 * 32
+    assert worst_region(odd) == 1
+
+
+@pytest.mark.parametrize("fields", [{"undrawn": ("drop-shadow",)}, {"blend_mode": "dissolve"}])
+def test_a_render_proves_nothing_about_what_it_cannot_draw(fields):
+    doc = _two(**fields)
+    for unproven in (doc, replace(doc, render=lambda: render_tree(doc))):
+        with pytest.raises(Rejected, match=r"no preview to trust, and not drawn: (drop-shadow|blend mode dissolve)"):
+            flatten(unproven, ANY)
+    assert flatten(replace(doc, preview=render_tree(doc)), ANY)
+    assert flatten(_two(**fields, visible=False), ANY)
+
+
+def test_the_scaled_size_is_judged_too():
+    nodes = [leaf((1, 1, 1), (0, 0, 9, 9))] * 2
+    with pytest.raises(Rejected, match="20000 x 64 px, scaled to 4096 x 13 px"):
+        flatten(document(*nodes, width=20000, height=64), FlattenConfig())
 
 
 @pytest.mark.parametrize(

@@ -152,3 +152,13 @@ def test_strips_do_not_change_a_merge(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = merge_parts(sample.placed(), grouping)[1][0]
     monkeypatch.setattr("schemas.grouping.STRIP_PIXELS", 700)
     assert np.array_equal(merge_parts(sample.placed(), grouping)[1][0], whole)
+
+
+def test_a_bottom_layer_that_is_no_background_is_grouped_like_any_other() -> None:
+    specs = [
+        layer(disc(60, "red"), at=(0, 0), kind=LayerKind.IMAGE),
+        layer(disc(60, "lime"), at=(30, 30)),
+        layer(disc(20, "blue"), at=(140, 140)),
+    ]
+    (grouping,) = group_design(make_sample(specs), EAGER)
+    assert grouping.parts == ((0, 1), (2,))

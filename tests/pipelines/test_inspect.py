@@ -109,3 +109,11 @@ def test_a_hostile_name_prints_as_plain_text(made):
     assert "\x1b" not in printed
     assert "red line[bold]" in printed
     assert "x" * 70 not in printed
+
+
+def test_no_word_of_a_file_reaches_the_terminal_raw(made):
+    words = {"blend_mode": "\x1b[31mmode", "effects": ("\x1b]0;effect\x07",), "undrawn": ("\u202eshadow\x9b2J",)}
+    printed, status = run(made(leaf("a", (1, 2, 3, 255), (0, 0, 9, 9), **words)))
+    assert status == 1
+    assert "shadow" in printed.splitlines()[-1]
+    assert all(letter.isprintable() for letter in printed.replace("\n", ""))

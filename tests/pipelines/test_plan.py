@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UsageError
+from pipelines.errors import StoreError, UsageError
 from pipelines.manifest import Input
-from pipelines.plan import Plan, load_plan, make_plan, read_unit, retry, save_plan, split_of
+from pipelines.plan import Plan, load_plan, make_plan, newest_plan, read_unit, retry, save_plan, split_of, unit_key
 from pipelines.storage import Store
 from schemas.ledger import Code
 from schemas.licence import LicencePolicy
@@ -34,7 +34,7 @@ def plan(
 
 
 def inputs(count: int, **fields: str) -> list[Input]:
-    return [Input(f"designs/{i}.psd", **{"licence": "MIT", "licensor": "a person", **fields}) for i in range(count)]
+    return [Input(f"designs/{i}.psd", **({"licence": "MIT", "licensor": "a person"} | fields)) for i in range(count)]
 
 
 def test_every_input_has_one_row_in_one_unit_of_its_split() -> None:
@@ -114,16 +114,48 @@ def test_the_policy_speaks_before_reading_and_can_change() -> None:
 
 def test_plans_are_saved_by_generation_and_read_by_unit(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    assert load_plan(store) is None
+    assert newest_plan(store, None) is None
     first = save_plan(store, plan(inputs(30)))
-    loaded = load_plan(store)
-    assert loaded is not None
-    assert (loaded.name, loaded.key, loaded.generation) == (first.name, first.key, 1)
-    second = save_plan(store, retry(loaded, {4}))
+    loaded = load_plan(store, first.name)
+    assert (loaded.key, loaded.generation) == (first.key, 1)
+    second = save_plan(store, retry(plan(inputs(30), loaded), {4}))
     assert second.key != first.key
-    newest = load_plan(store)
+    newest = newest_plan(store, loaded)
     assert newest is not None
     assert newest.name == second.name
     for number, unit in enumerate(second.units):
         assert read_unit(store, second.name, number) == list(unit)
     assert [row.row for unit in newest.units for row in unit if row.retries] == [4]
+
+
+def test_a_rivals_plan_is_not_built_on(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    first = save_plan(store, plan(inputs(10)))
+    ours, theirs = (save_plan(store, plan(inputs(count), first)) for count in (20, 15))
+    assert ours.generation == theirs.generation == 2
+    for published in (ours, theirs):
+        newest = newest_plan(store, published)
+        assert newest is not None
+        assert newest.name == published.name
+
+
+def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    made = save_plan(store, plan(inputs(10)))
+    data = store.read(made.name)
+    store.write(made.name, data[: len(data) // 2])
+    for read in (lambda: load_plan(store, made.name), lambda: read_unit(store, made.name, 0)):
+        with pytest.raises(StoreError, match="is damaged"):
+            read()
+
+
+def test_one_uri_in_two_families_is_planned_the_same_way_twice() -> None:
+    listed = [Input("x.psd", "MIT", "one", family=f"f{i}") for i in range(12)]
+    made = plan(listed)
+    assert plan(listed, made).key == made.key
+
+
+def test_terms_are_in_no_extraction_key() -> None:
+    one, other = plan(inputs(5)), plan(inputs(5, licensor="another", caption="said"))
+    assert [unit_key(unit) for unit in one.units] == [unit_key(unit) for unit in other.units]
+    assert one.key != other.key

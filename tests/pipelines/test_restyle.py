@@ -86,6 +86,16 @@ def test_only_layers_worth_it_are_chosen_and_no_more_than_allowed() -> None:
     assert not any(restyle_unit(list(unit), unit.__getitem__, RestyleConfig(max_pairs=0)).values())
 
 
+def test_a_bottom_layer_that_is_no_background_may_be_restyled() -> None:
+    unit = {}
+    for seed, low, high in ((1, (60, 20, 20), (240, 170, 120)), (2, (10, 30, 80), (120, 200, 250))):
+        specs = [layer(_tinted(seed, low, high), at=(10, 10), kind=LayerKind.IMAGE), layer(solid(9, 9, "red"))]
+        sample = make_sample(specs, visible=(0, 0, 160, 160), canvas=(160, 160))
+        unit[sample.design.design_id] = sample
+    pairs = restyle_unit(list(unit), unit.__getitem__, CONFIG)
+    assert {record.layer for found in pairs.values() for record, _ in found} == {0}
+
+
 def test_the_order_of_the_unit_does_not_matter() -> None:
     unit = _unit()
     first = restyle_unit(sorted(unit), unit.__getitem__, CONFIG)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import Rejected
-from pipelines.sandbox import Limits, Sandbox
+from pipelines.sandbox import ChildError, Limits, Sandbox
 from schemas.ledger import Code
 from tests.pipelines import misbehave
 
@@ -44,8 +44,31 @@ def test_misbehaviour_has_a_code_and_the_next_call_works(
 
 
 def test_an_exception_of_the_function_comes_back_as_it_is(sandbox: Sandbox) -> None:
-    with pytest.raises(LookupError, match="of its own"):
+    with pytest.raises(ChildError, match="LookupError: of its own"):
         sandbox.run(misbehave.complain)
+
+
+def test_errors_of_ours_come_back_as_they_are(sandbox: Sandbox) -> None:
+    with pytest.raises(Rejected) as caught:
+        sandbox.run(misbehave.reject, "too_large")
+    assert (caught.value.code, caught.value.message) == (Code.TOO_LARGE, "said so")
+
+
+def test_a_sandbox_whose_processes_are_gone_starts_again() -> None:
+    script = (
+        "import os, signal\n"
+        "from multiprocessing import forkserver\n"
+        "from pipelines.sandbox import Limits, Sandbox\n"
+        "from tests.pipelines import misbehave\n"
+        "sandbox = Sandbox(Limits())\n"
+        "assert sandbox.run(misbehave.answer, 1) == 2\n"
+        "os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)\n"
+        "os.kill(sandbox.run(os.getpid), signal.SIGKILL)\n"
+        "print('again', sandbox.run(misbehave.answer, 41))\n"
+        "sandbox.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert "again 42" in done.stdout, done.stderr
 
 
 def test_the_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
