@@ -21,7 +21,13 @@ _PLANNED = ("unit", "split", "uri", "licence", "licensor", "family", "expires")
 def check_ledger(tables: Tables) -> list[Problem]:
     """Every row of the plan once, codes that give their states, and the ok rows exactly the index's."""
     ledger = tables.columns(tables.ledger, ["row", "unit", "design_id", "state", "code"], LEDGER_SCHEMA)
-    messages = [*_codes(ledger), *_rows(tables, ledger), *_published(tables, ledger), *_planned(tables)]
+    messages = [
+        *_codes(ledger),
+        *_rows(tables, ledger),
+        *_published(tables, ledger),
+        *_planned(tables),
+        *_judged(tables, ledger),
+    ]
     return [Problem(where="ledger", message=message) for message in messages]
 
 
@@ -45,6 +51,16 @@ def _rows(tables: Tables, ledger: pa.Table) -> Iterator[str]:
         yield f"{foreign.size} rows are not in the plan: {some(foreign.tolist())}"
     if (several := rows[times > 1]).size:
         yield f"{several.size} inputs have several rows: {some(several.tolist())}"
+
+
+def _judged(tables: Tables, ledger: pa.Table) -> Iterator[str]:
+    """Whether what the licence policy refused stayed refused: nothing of it may have been read, let alone published."""
+    plan = tables.columns(tables.plan, ["row", "code"], PLAN_SCHEMA)
+    refused = plan.filter(pc.not_equal(plan.column("code"), str(Code.OK)))
+    verdicts = dict(zip(refused.column("row").to_pylist(), refused.column("code").to_pylist(), strict=True))
+    said = zip(ledger.column("row").to_pylist(), ledger.column("code").to_pylist(), strict=True)
+    if wrong := [row for row, code in said if verdicts.get(row, code) != code]:
+        yield f"{len(wrong)} rows that the licence policy refused are not recorded so: {some(wrong)}"
 
 
 def _published(tables: Tables, ledger: pa.Table) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import resource
 import shutil
@@ -10,6 +11,8 @@ import uuid
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 from psd_tools import PSDImage
@@ -20,7 +23,7 @@ from pipelines.gc import collect
 from pipelines.storage import Store
 from pipelines.synth import synthesise
 from pipelines.validation.verify import verify
-from schemas.ledger import Code
+from schemas.ledger import LEDGER_SCHEMA, Code
 from tests.conftest import S3
 from tests.pipelines.builds import call, codes, command, listing, outcome, published, rows, run_inline
 
@@ -425,3 +428,21 @@ def test_a_licence_that_no_parser_reads_costs_its_own_row(own: Path, tmp_path: P
     run_inline(own, str(tmp_path / "ds"), **small())
     found = codes(tmp_path / "ds")
     assert {found[name] for name in ("a.psd", "b.psd", "c.psd")} == {Code.LICENCE_NOT_ALLOWED}
+
+
+def test_a_refused_licence_that_was_published_all_the_same_is_found(own: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ds"
+    add_rows(own, "x.psd,GPL-3.0-only,one,")
+    run_inline(own, str(out), **small())
+    dataset = published(out)
+    path = out / dataset.ledger[0]
+    table = pq.read_table(path).to_pylist()
+    for row in table:
+        if row["uri"] == "x.psd":
+            row |= {"code": Code.TOO_SMALL}
+    data = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(table, LEDGER_SCHEMA), data)
+    name = f"{dataset.ledger[0][:-16]}{hashlib.sha256(data.getvalue()).hexdigest()[:8]}.parquet"
+    (out / name).write_bytes(data.getvalue())
+    (out / "dataset.json").write_bytes(dataset.model_copy(update={"ledger": (name,)}).to_json())
+    assert any("licence policy refused" in problem.message for problem in verify(Store(str(out))))
