@@ -90,3 +90,14 @@ def test_modules_and_functions_stay_short(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is_for(module: str) -> None:
     assert ast.get_docstring(parsed(module)), f"{module} has no docstring"
+
+
+def test_formats_and_flatten_share_the_tree_alone() -> None:
+    for path in (ROOT / "pipelines").glob("f*/*.py"):
+        names = {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        other = "pipelines.flatten" if path.parent.name == "formats" else "pipelines.formats"
+        assert {name for name in names if name.startswith(other)} <= {"pipelines.formats.tree"}, path

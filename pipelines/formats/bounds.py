@@ -10,7 +10,6 @@ import unicodedata
 from dataclasses import replace
 from typing import Any
 
-from pipelines.flatten.blend import MODES, canonical
 from pipelines.formats.tree import Document, Group, Leaf, Node
 from schemas.design import Text
 
@@ -33,20 +32,16 @@ def number(value: float | None, low: float, high: float) -> float | None:
 
 
 def bounded(document: Document) -> Document:
-    """The document with its words bounded, and with every blend mode that nobody draws named as undrawn."""
+    """The document with its words bounded."""
     return replace(document, nodes=tuple(_node(node) for node in document.nodes))
 
 
 def _node(node: Node) -> Node:
-    mode = clean(node.blend_mode, ENTRY)
-    undrawn = _entries(node.undrawn)
-    if (name := canonical(mode)) != "normal" and name not in MODES and f"blend-mode:{name}" not in undrawn:
-        undrawn = (*undrawn[: ENTRIES - 1], f"blend-mode:{name}")
     words: dict[str, Any] = {
         "name": clean(node.name, NAME),
-        "blend_mode": mode,
+        "blend_mode": clean(node.blend_mode, ENTRY),
         "effects": _entries(node.effects),
-        "undrawn": undrawn,
+        "undrawn": _entries(node.undrawn),
     }
     if isinstance(node, Group):
         return replace(node, **words, children=tuple(_node(child) for child in node.children))

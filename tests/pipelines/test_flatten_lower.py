@@ -272,6 +272,10 @@ def test_layers_that_blend_cost_one_painting_each(monkeypatch):
     assert _paints(monkeypatch, *_blends(20)) == 20
     assert _paints(monkeypatch, *_blends(20, clipped=True)) == 20
     assert _paints(monkeypatch, *[Group("g", children=(one,)) for one in _blends(20)]) == 20
+    nested = ()
+    for one in _blends(20):
+        nested = (Group("g", children=nested), one)
+    assert _paints(monkeypatch, *nested) == 20
     faded = [Group("g", opacity=0.5, children=tuple(_blends(2))) for _ in range(10)]
     assert _paints(monkeypatch, *faded) <= 40
 

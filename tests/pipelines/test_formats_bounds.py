@@ -105,13 +105,7 @@ def test_groups_may_be_nested_64_deep_and_no_deeper(tmp_path: Path, name: str) -
         assert rejected(path, format).code in ((Code.TOO_LARGE, Code.UNREADABLE) if name == "d" else (Code.TOO_LARGE,))
 
 
-def test_modes_that_nobody_draws_are_named_in_every_format(tmp_path: Path) -> None:
-    modes = ("dissolve", "multiply", "plus-lighter", "COLOR_BURN", "nonsense")
-    folder = round_trip(document(tuple(leaf(mode, SQUARE, blend_mode=mode) for mode in modes)), tmp_path / "d")
-    found = {node.name: node.undrawn for node in folder.nodes if node.undrawn}
-    assert found == {"dissolve": ("blend-mode:dissolve",), "nonsense": ("blend-mode:nonsense",)}
-    psd = round_trip(document((leaf("x", SQUARE, blend_mode="dissolve"),)), tmp_path / "a.psd")
-    assert psd.nodes[0].undrawn == ("blend-mode:dissolve",)
+def test_operators_that_are_no_blend_mode_are_named(tmp_path: Path) -> None:
     layer = '<layer src="data/a.png" composite-op="svg:{}"/>'
     opened = stack(tmp_path / "a.ora", "".join(layer.format(mode) for mode in ("multiply", "dst-out", "src-over-x")))
     assert [node.undrawn for node in opened.nodes] == [("blend-mode:src-over-x",), ("blend-mode:dst-out",), ()]
