@@ -58,10 +58,8 @@ def summed(error: Errors, *, preview: bool) -> Recomposition:
     return Recomposition(reference="preview" if preview else "render", mae=mae, p99=float(np.percentile(error, 99)))
 
 
-def measure(shown: Rgba, expected: Rgba, *, preview: bool, on_white: bool | None = None) -> Recomposition:
-    """The error of ``shown``; where ``on_white`` is not known, an opaque expected picture was matted on white."""
-    if on_white is None:
-        on_white = bool((expected[..., 3] == 255).all())
+def measure(shown: Rgba, expected: Rgba, *, preview: bool, on_white: bool) -> Recomposition:
+    """The error of ``shown``; ``on_white``: the expected picture has no alpha plane and was matted on white."""
     return summed(errors(shown, expected, on_white=on_white), preview=preview)
 
 
