@@ -10,17 +10,16 @@ import contextlib
 import hashlib
 import io
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TypeVar
 
 from pydantic import BaseModel, Field
 
 from pipelines.dedup import Signature
-from pipelines.errors import StoreError
+from pipelines.errors import StoreError, TruncatedError
 from pipelines.plan import PlanRow, admitted
+from pipelines.scratch import working_directory
 from pipelines.storage import Store
 from schemas.design import (
     Caption,
@@ -143,7 +142,7 @@ def load(store: Store, name: str, model: type[M]) -> M:
         return parse_record(model, store.read(name))
     except (FileNotFoundError, RecordError) as error:
         store.delete([name])
-        raise StoreError(f"{name} was damaged and has been removed ({error}); run the build again") from None
+        raise StoreError(f"{name} is damaged or gone ({error})") from None
 
 
 def commit(store: Store, name: str, artefact: BaseModel) -> None:
@@ -157,8 +156,8 @@ def put_blob(
 
     ``name`` is asked with the sha256 and may answer None: then nothing is stored.
     """
-    with tempfile.TemporaryDirectory(prefix="acetate-") as folder:
-        path = Path(folder) / "blob"
+    with working_directory() as folder:
+        path = folder / "blob"
         with path.open("wb") as out:
             result = write(out)
         with path.open("rb") as written:
@@ -227,6 +226,6 @@ def healing(store: Store, artefact: str, blob: str) -> Iterator[None]:
     """
     try:
         yield
-    except (FileNotFoundError, SchemaError, StoreError) as error:
+    except (FileNotFoundError, SchemaError, TruncatedError) as error:
         store.delete([artefact])
-        raise StoreError(f"{blob} is damaged or gone ({error}); run the build again to make it anew") from None
+        raise StoreError(f"{blob} is damaged or gone ({error})") from None

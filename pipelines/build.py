@@ -77,9 +77,10 @@ def build(config: BuildConfig, store: Store, reporter: Reporter, again: Retry | 
     if base is not None and base.build == key:
         if intact(store, base):
             return Result(base, fresh=False)
-        reporter.say("shards are gone or cut short; they are made again")
-    if not store.shared and config.run.executor == "ray":
-        raise UsageError(f"{store.url} is seen by this process alone; use --executor inline with memory://")
+        reporter.say("parts of the dataset are gone or cut short; they are made again")
+    for each in (store, Store(plan.base or ".", config.run.storage_options)):
+        if not each.shared and config.run.executor == "ray":
+            raise UsageError(f"{each.url} is seen by this process alone; use --executor inline with memory://")
     with executor(config.run.executor, config.run.workers) as workers:
         run = Run(Context(store, plan.name, plan.base, config), plan, workers, reporter)
         names = _stages(run, _winners(store, base, settings))
@@ -178,7 +179,7 @@ class Run:
                 if outcome.signature is not None:
                     yield outcome.signature.model_copy(update={"row": row.row, "unit": row.unit})
         if damaged:
-            raise StoreError(f"{len(damaged)} artefacts: {damaged[0]}")
+            raise StoreError(f"{len(damaged)} artefacts are to be made anew: {damaged[0]}; run the build again")
 
     def _job(self, name: str, unit: int, there: set[str]) -> Job:
         inputs = {stage: artefact_name(stage, unit, keys[unit]) for stage, keys in self._keys.items() if stage != name}
@@ -217,6 +218,8 @@ def _plan(config: BuildConfig, store: Store, base: Dataset | None, again: Retry 
         if newest is published:
             raise
         newest, plan = published, extend(published)
+    if newest is not None and newest.place != plan.place:
+        reporter.say("the inputs lie at another place than before; their files are taken to be the same")
     if again is not None:
         failed = _failed_rows(store, base, again.code) if base else set()
         asked = {row.row: row.retries for unit in (published.units if published else ()) for row in unit}
@@ -241,7 +244,9 @@ def _winners(store: Store, base: Dataset | None, settings: Mapping[str, str]) ->
     """The rows of the published generation: they win over later duplicates, unless dedup is set otherwise now."""
     if base is None or base.settings.get("dedup") != settings["dedup"]:
         return set()
-    return {row for batch in batches(store, base.index, ["row"]) for row in batch["row"].to_pylist()}
+    columns = ["row", "state"]
+    rows = (row for batch in batches(store, base.ledger, columns) for row in batch.to_pylist())
+    return {row["row"] for row in rows if row["state"] == State.OK}
 
 
 def _validate(config: BuildConfig, store: Store, dataset: Dataset, reporter: Reporter) -> None:

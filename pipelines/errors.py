@@ -3,6 +3,7 @@
 PipelineError
 ├── UsageError      the user's mistake: the message names the remedy; exit 2
 ├── StoreError      a store refused a read or a write (full disk, refused put); exit 1, and the next run goes on
+│   └── TruncatedError  an object is shorter than what was written
 ├── PublishError    the dataset cannot be published (a critical expectation failed, another build was faster); exit 1
 └── Rejected        one input cannot become a sample: carries its ledger code; costs that input alone
 """
@@ -25,6 +26,10 @@ class UsageError(PipelineError):
 
 class StoreError(PipelineError):
     """A store refused to read or write; what was committed stays and the next run goes on."""
+
+
+class TruncatedError(StoreError):
+    """An object ends before the bytes that were written to it."""
 
 
 class PublishError(PipelineError):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -13,7 +15,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipelines.errors import StoreError
+from pipelines.errors import StoreError, UsageError
+from pipelines.scratch import own_directory
 from pipelines.stages import Context, Job, Report, close_sandboxes, decode_job, encode_job, perform
 
 _OBJECT_STORE_BYTES = 100 * 2**20
@@ -79,7 +82,7 @@ class OnRay:
             for row in done.iter_rows():
                 yield Report(**json.loads(row["report"]))
         except ray.exceptions.RayError as error:
-            raise StoreError(f"Ray gave up: {str(error).strip().splitlines()[-1]}; run the build again") from error
+            raise StoreError(f"Ray gave up: {str(error).strip().splitlines()[0]}; run the build again") from error
 
     def __enter__(self) -> OnRay:
         return self
@@ -105,15 +108,33 @@ class OnRay:
             if local:
                 extra = {"address": "local", "num_cpus": self._workers, "object_store_memory": _OBJECT_STORE_BYTES}
                 extra["include_dashboard"] = False
-            ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **extra)
+            else:
+                _reach(os.environ["RAY_ADDRESS"])
+            try:
+                ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **extra)
+            except (OSError, RuntimeError, ValueError) as error:
+                detail = str(error).strip().splitlines()[0]
+                raise UsageError(f"Ray did not start ({detail}); see RAY_ADDRESS and RAY_AUTH_MODE") from None
             self._started = True
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
 
 
+def _reach(address: str) -> None:
+    """Raises UsageError where nothing answers at ``RAY_ADDRESS``: Ray itself waits for minutes."""
+    host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise UsageError(f"no Ray cluster at RAY_ADDRESS={address} ({error}); start it or unset RAY_ADDRESS") from None
+
+
 def _performer(context: Context) -> Callable[[pa.Table], pa.Table]:
     def performer(batch: pa.Table) -> pa.Table:
+        tempfile.tempdir = str(own_directory(os.getpid()))  # Ray kills its workers: what they leave is swept from there
         reports = [perform(context, decode_job(data)) for data in batch["job"].to_pylist()]
         return pa.Table.from_pylist([{"report": json.dumps(vars(report))} for report in reports], _REPORT)
 

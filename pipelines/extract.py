@@ -1,18 +1,16 @@
 """Extract: from the source file of a design to its sample without captions, groupings and pairs.
 
-``extract_file`` runs in the limited child process; ``Extractor`` feeds it the rows of a unit. What a design's outcome
-depends on is its row of the plan and the configuration, so an earlier artefact of the same unit gives its designs back
-when only other rows changed.
+``extract_file`` runs in the limited child process; ``Extractor`` feeds it the rows of a unit. What becomes of a source
+depends on its uri and the configuration, so an earlier artefact of the same unit gives its designs back when only other
+rows changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -27,7 +25,7 @@ from pipelines.formats import Fetched, ReadLimits
 from pipelines.manifest import resolve
 from pipelines.plan import PlanRow
 from pipelines.sandbox import ChildError, Sandbox
-from pipelines.storage import Store
+from pipelines.scratch import working_directory
 from schemas import images
 from schemas.design import Design, Layer, Licence, Provenance, Size
 from schemas.errors import ImageError
@@ -59,8 +57,10 @@ class ExtractConfig(BaseModel):
     image: ImageConfig
 
 
-def extract_file(fetched: Fetched, row: PlanRow, config: ExtractConfig) -> tuple[Sample, Signature]:
+def extract_file(fetched: Fetched, config: ExtractConfig) -> tuple[Sample, Signature]:
     """Read, lower, check and encode one design. Runs in the child.
+
+    The record's terms and its place are empty: they are bound to a row when the unit is sharded.
 
     Raises:
         Rejected: the design cannot or may not become a sample.
@@ -78,14 +78,13 @@ def extract_file(fetched: Fetched, row: PlanRow, config: ExtractConfig) -> tuple
         canvas=Size(width=stack.canvas.width, height=stack.canvas.height),
         visible=stack.visible,
         layers=tuple(_layer(i, layer, stack) for i, layer in enumerate(stack.layers)),
-        licence=Licence(id=row.licence or "", licensor=row.licensor or "", expires=row.expires),
+        licence=Licence(id="", licensor=""),
         provenance=Provenance(
-            uri=row.uri,
+            uri="",
             format=fetched.format,
             sha256=fetched.sha256,
             bytes=fetched.bytes,
-            family=row.family,
-            tags=row.tags,
+            family="",
             scale=stack.scale,
             colour_mode=document.colour_mode,
             depth=document.depth,
@@ -96,7 +95,7 @@ def extract_file(fetched: Fetched, row: PlanRow, config: ExtractConfig) -> tuple
     if len(design.to_json()) > MAX_RECORD_BYTES:
         raise Rejected(Code.TOO_LARGE, f"its record would have more than {MAX_RECORD_BYTES} bytes")
     sample = Sample(design, members)
-    return sample, signature(sample, stack.composite, row.row, row.unit)
+    return sample, signature(sample, stack.composite, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -141,13 +140,13 @@ class Extractor:
         """(design id, what was made, code, message)."""
         design_id: str | None = None
         try:
-            with tempfile.TemporaryDirectory(prefix="acetate-") as folder:
+            with working_directory() as folder:
                 source = resolve(self.base, row.uri)
-                fetch = (source, Path(folder), self.config.read, self.options)
-                private = not Store(source, self.options).shared  # memory:// is seen by this process alone
+                fetch = (source, folder, self.config.read, self.options)
+                private = source.startswith("memory://")  # seen by this process alone
                 fetched = formats.fetch(*fetch) if private else self.sandbox.run(formats.fetch, *fetch)
                 design_id = fetched.sha256[:32]
-                return design_id, self.sandbox.run(extract_file, fetched, row, self.config), Code.OK, ""
+                return design_id, self.sandbox.run(extract_file, fetched, self.config), Code.OK, ""
         except Rejected as error:
             return design_id, None, error.code, error.message
         except ChildError as error:  # a file that no reader foresaw

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pipelines.artefacts import WORK
 from pipelines.errors import UsageError
-from pipelines.plan import plan_names
+from pipelines.plan import generation_of, plan_names
 from pipelines.publish import batches, load_dataset
 from pipelines.report import stale_assets
 from pipelines.storage import TEMPORARY, Store
@@ -34,7 +34,9 @@ def collect(store: Store, *, work: bool) -> list[str]:
 
 
 def _named(store: Store, dataset: Dataset) -> Iterable[str]:
-    yield from (name for name in plan_names(store) if name >= dataset.plan)  # a killed build goes on from a newer one
+    yield dataset.plan
+    newer = (name for name in plan_names(store) if generation_of(name) > generation_of(dataset.plan))
+    yield from newer  # a killed build goes on from there
     yield from (*dataset.shards, *dataset.index, *dataset.ledger)
     prefixes = tuple(f"manifest/{kind}-{dataset.generation:06d}" for kind in ("expectations", "claim"))
     yield from (name for name in store.names("manifest") if name.startswith(prefixes))

@@ -20,7 +20,8 @@ from pipelines.storage import filesystem
 
 REQUIRED = ("uri", "licence", "licensor")
 OPTIONAL = ("family", "expires", "caption", "tags")
-MAX_FIELD = 65_536
+MAX_FIELD = 16_384
+MAX_TAGS = 64
 
 
 class ManifestConfig(BaseModel):
@@ -67,9 +68,9 @@ def read_inputs(manifest: ManifestConfig, source: SourceConfig, options: Mapping
         inputs = list(_read_manifest(manifest, options))
         if not inputs:
             raise UsageError(f"{manifest.path} lists no inputs")
-        return manifest.path.rpartition("/")[0], inputs
+        return _absolute(manifest.path).rpartition("/")[0], inputs
     uri = (source.uri or "").rstrip("/")
-    uri = uri if "://" in uri else str(Path(uri).absolute())
+    uri = _absolute(uri)
     found = list(formats.discover(uri, options))
     if not found:
         raise UsageError(f"no design under {uri}: looked for PSD, PSB and ORA files, layer folders and Crello parquet")
@@ -82,6 +83,11 @@ def resolve(base: str, uri: str) -> str:
     if "://" in uri or uri.startswith("/") or not base:
         return uri
     return f"{base}/{uri}"
+
+
+def _absolute(uri: str) -> str:
+    """A local path as workers with another working directory need it."""
+    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def _relative(name: str, base: str) -> str:
@@ -113,6 +119,8 @@ def _read_manifest(config: ManifestConfig, options: Mapping[str, Any]) -> Iterat
         if not values["uri"]:
             raise UsageError(f"{path}: row {number} has no uri")
         tags = _tags(row.get(names["tags"]))
+        if len(tags) > MAX_TAGS:
+            raise UsageError(f"{path}: row {number} has more than {MAX_TAGS} tags")
         for value in (*values.values(), *tags):
             if value and len(value) > MAX_FIELD:
                 raise UsageError(f"{path}: row {number} has a field of more than {MAX_FIELD} characters")

@@ -29,7 +29,7 @@ from pipelines.storage import Store
 from schemas import SCHEMA_VERSION
 from schemas.design import Record, canonical_json
 from schemas.ledger import Code
-from schemas.licence import LicencePolicy
+from schemas.licence import LicencePolicy, expiry
 
 Identity = tuple[str, str, int]
 _PLAN_NAME = re.compile(r"manifest/plan-([0-9]{6,})-[0-9a-f]{8}\.parquet$")
@@ -80,7 +80,8 @@ class PlanRow(Record):
 @dataclass(frozen=True)
 class Plan:
     """All rows, by unit. ``base`` is where relative uris start, and is not stored; ``settings`` must not change while
-    a dataset lives; ``parent`` is the plan this one was made from."""
+    a dataset lives; ``parent`` is the plan this one was made from and ``place`` a
+    hash of ``base``."""
 
     base: str
     settings: Mapping[str, object]
@@ -88,6 +89,7 @@ class Plan:
     generation: int = 0
     name: str = ""
     parent: str = ""
+    place: str = ""
 
     @property
     def rows(self) -> int:
@@ -167,7 +169,7 @@ def make_plan(
         unit = [_row(each, number + i, len(units), split, policy, today) for i, each in enumerate(chunk)]
         units.append(unit)
         number += len(unit)
-    return Plan(base, settings, units, old.generation if old else 0, parent=old.name if old else "")
+    return Plan(base, settings, units, old.generation if old else 0, parent=old.name if old else "", place=digest(base))
 
 
 def retry(plan: Plan, failed: set[int]) -> Plan:
@@ -207,7 +209,7 @@ def load_plan(store: Store, name: str) -> Plan:
                 "give another --out"
             )
         units = [_read_unit(table, unit) for unit in range(table.num_row_groups)]
-        return Plan("", facts["settings"], units, _generation(name), name, facts["parent"])
+        return Plan("", facts["settings"], units, generation_of(name), name, facts["parent"], facts["place"])
 
 
 def newest_plan(store: Store, published: Plan | None) -> Plan | None:
@@ -215,13 +217,17 @@ def newest_plan(store: Store, published: Plan | None) -> Plan | None:
 
     A rival's plan that was made from another one is no descendant: to build on it would lose what was published.
     """
-    later = [name for name in plan_names(store) if published is None or _generation(name) > published.generation]
+    later = [name for name in plan_names(store) if published is None or generation_of(name) > published.generation]
     if published is None:
-        return load_plan(store, later[-1]) if later else None
+        for name in reversed(later):
+            with contextlib.suppress(StoreError):
+                return load_plan(store, name)
+        return None
     newest = published
-    for plan in (load_plan(store, name) for name in later):
-        if plan.parent == newest.name:
-            newest = plan
+    for name in later:
+        with contextlib.suppress(StoreError):  # a damaged plan that was never published binds nobody
+            plan = load_plan(store, name)
+            newest = plan if plan.parent == newest.name else newest
     return newest
 
 
@@ -239,7 +245,7 @@ def read_unit(store: Store, plan: str, unit: int) -> list[PlanRow]:
 def save_plan(store: Store, plan: Plan) -> Plan:
     """Write a plan as the next generation. Returns it with its name."""
     generation = plan.generation + 1
-    facts = json.dumps({"settings": plan.settings, "parent": plan.parent}, sort_keys=True)
+    facts = json.dumps({"settings": plan.settings, "parent": plan.parent, "place": plan.place}, sort_keys=True)
     schema = PLAN_SCHEMA.with_metadata({"acetate": facts})
     out = io.BytesIO()
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
@@ -252,7 +258,8 @@ def save_plan(store: Store, plan: Plan) -> Plan:
     return replace(plan, generation=generation, name=name)
 
 
-def _generation(name: str) -> int:
+def generation_of(name: str) -> int:
+    """The number in a plan's name."""
     found = _PLAN_NAME.match(name)
     return int(found[1]) if found else 0
 
@@ -297,6 +304,7 @@ def _row(
     each: Input, number: int, unit: int, split: str, policy: LicencePolicy, today: datetime.date, retries: int = 0
 ) -> PlanRow:
     code, message = policy.judge(each.licence, each.licensor, each.expires, today)
+    end = expiry(each.expires) if each.expires else None
     return PlanRow(
         row=number,
         unit=unit,
@@ -305,7 +313,7 @@ def _row(
         licence=each.licence,
         licensor=each.licensor,
         family=each.family or each.uri,
-        expires=each.expires,
+        expires=end.isoformat() if end else each.expires,
         caption=each.caption,
         tags=each.tags,
         code=code,

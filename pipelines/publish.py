@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from pipelines.artefacts import Sharded, load
 from pipelines.errors import PublishError, StoreError
 from pipelines.plan import Plan
+from pipelines.scratch import working_directory
 from pipelines.storage import Store
 from schemas.dataset import DATASET_JSON, SHARD_SCHEMA, Counts, Dataset, content_fingerprint
 from schemas.index import INDEX_SCHEMA
@@ -82,8 +82,7 @@ def assemble(
     splits: Counter[str] = Counter()
     licences: Counter[str] = Counter()
     shas: list[tuple[str, str]] = []
-    with tempfile.TemporaryDirectory(prefix="acetate-") as name:
-        folder = Path(name)
+    with working_directory() as folder:
         index = Table(store, "index", generation, INDEX_SCHEMA, folder)
         ledger = Table(store, "ledger", generation, LEDGER_SCHEMA, folder)
         shards = Table(store, "shards", generation, SHARD_SCHEMA, folder)
@@ -136,13 +135,18 @@ def discard_damaged(store: Store, artefacts: Iterable[str]) -> int:
 
 
 def intact(store: Store, dataset: Dataset) -> bool:
-    """Whether every shard of a published dataset is there with its size: what one listing can tell."""
+    """Whether all that a published dataset names is there, and every shard with its size: what listings can tell."""
+    if not {dataset.plan, *dataset.shards, *dataset.index, *dataset.ledger} <= set(store.names("manifest")):
+        return False
     there = store.sizes("shards")
-    return all(
-        there.get(row["path"]) == row["bytes"]
-        for batch in batches(store, dataset.shards, ["path", "bytes"])
-        for row in batch.to_pylist()
-    )
+    try:
+        return all(
+            there.get(row["path"]) == row["bytes"]
+            for batch in batches(store, dataset.shards, ["path", "bytes"])
+            for row in batch.to_pylist()
+        )
+    except StoreError:
+        return False
 
 
 def batches(store: Store, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

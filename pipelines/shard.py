@@ -84,6 +84,8 @@ class Parts:
         members = dict(sample.members)
         pairs = []
         for pair, piece in self._restyled.designs.get(design.design_id, ()):
+            if pair.donor in self.failed:  # what is not published lends no style
+                continue
             blob = str(self._restyled.blob)
             with healing(self._store, self._inputs["restyle"], blob):
                 data = self._store.read_range(blob, piece.offset, piece.size)

@@ -99,12 +99,14 @@ class Stage:
 
 
 def perform(context: Context, job: Job) -> Report:
-    """Do a job and commit its artefact. A store that refuses is reported, so that the other units go on."""
+    """Do a job and commit its artefact. What goes wrong is reported, so that the other units go on."""
     try:
         artefact, codes = STAGES[job.stage].work(context, job)
         commit(context.store, job.name, artefact)
     except (PipelineError, SchemaError, OSError) as error:
-        return Report(job.unit, error=f"unit {job.unit}: {str(error).splitlines()[0]}")
+        return Report(job.unit, error=f"unit {job.unit}: {one_line(str(error))}")
+    except Exception as error:  # noqa: BLE001 - a defect of ours: the same line under every executor
+        return Report(job.unit, error=f"unit {job.unit}: {one_line(f'{type(error).__name__}: {error}')}")
     return Report(job.unit, dict(codes))
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import fsspec
 
-from pipelines.errors import PipelineError, StoreError, UsageError
+from pipelines.errors import PipelineError, StoreError, TruncatedError, UsageError
 
 TEMPORARY = ".tmp-"
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
@@ -36,7 +36,7 @@ class Store:
         return filesystem(self.url, self.options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "options": dict(self.options)}
+        return {"url": self.root if self.local else self.url, "options": dict(self.options)}
 
     @property
     def fs(self) -> Any:
@@ -74,11 +74,11 @@ class Store:
             return bytes(self.fs.cat_file(self.path(name)))
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """``size`` bytes from ``offset``; raises StoreError where the object is shorter."""
+        """``size`` bytes from ``offset``; raises TruncatedError where the object is shorter."""
         with _mapped("read", name):
             data = bytes(self.fs.cat_file(self.path(name), start=offset, end=offset + size)) if size else b""
         if len(data) != size:
-            raise StoreError(f"{name} ends before byte {offset + size}")
+            raise TruncatedError(f"{name} ends before byte {offset + size}")
         return data
 
     def open(self, name: str) -> IO[bytes]:

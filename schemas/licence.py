@@ -48,15 +48,26 @@ class LicencePolicy(BaseModel):
         except LicenceError as error:
             return Code.LICENCE_NOT_ALLOWED, str(error)
         if expires:
-            try:
-                end = datetime.date.fromisoformat(expires[:10])
-            except ValueError:
-                return Code.LICENCE_EXPIRED, f"expiry {expires!r} is no ISO date"
+            end = expiry(expires)
+            if end is None:
+                return Code.LICENCE_EXPIRED, f"expiry {expires[:40]!r} is no ISO date"
             if end <= today:
                 return Code.LICENCE_EXPIRED, f"the licence ended on {end.isoformat()}"
-        if not _satisfied(expression, self):
+        try:
+            allowed = _satisfied(expression, self)
+        except RecursionError:
+            return Code.LICENCE_NOT_ALLOWED, "the licence expression is nested too deeply"
+        if not allowed:
             return Code.LICENCE_NOT_ALLOWED, f"the policy does not allow {licence}"
         return Code.OK, ""
+
+
+def expiry(text: str) -> datetime.date | None:
+    """The day an ISO date or time names, None where it names none."""
+    try:
+        return datetime.datetime.fromisoformat(text).date()
+    except ValueError:
+        return None
 
 
 def parse(expression: str) -> Any:

@@ -446,3 +446,66 @@ def test_a_refused_licence_that_was_published_all_the_same_is_found(own: Path, t
     (out / name).write_bytes(data.getvalue())
     (out / "dataset.json").write_bytes(dataset.model_copy(update={"ledger": (name,)}).to_json())
     assert any("licence policy refused" in problem.message for problem in verify(Store(str(out))))
+
+
+def test_uris_that_no_store_serves_cost_their_own_rows(own: Path, tmp_path: Path) -> None:
+    odd = ["foo://x.psd", "github://x.psd", "reference://x.psd", "zip://a.psd::/nowhere.zip", "~nobody/x.psd"]
+    add_rows(own, *(f"{uri},{TERMS}" for uri in odd))
+    run_inline(own, str(tmp_path / "ds"), **small())
+    found = codes(tmp_path / "ds")
+    assert all(Code(found[uri]) not in (Code.OK, Code.CRASHED) for uri in odd)
+    assert list(found.values()).count(Code.OK) >= COUNT * 0.8
+
+
+def test_a_store_that_falters_costs_no_committed_work(
+    designs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "ds"
+    run_inline(designs, str(out), **small())
+    extracted = listing(out / "_work" / "extract")
+
+    def falter(self: Store, name: str, offset: int, size: int) -> bytes:
+        raise StoreError("503 slow down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "read_range", falter)
+        with pytest.raises(StoreError, match="503"):
+            run_inline(designs, str(out), **small(caption__languages=["de"]))
+    assert listing(out / "_work" / "extract") == extracted
+    run_inline(designs, str(out), **small(caption__languages=["de"]))
+    assert verify(Store(str(out))) == []
+
+
+@pytest.mark.parametrize("kind", ["index", "shards"])
+def test_tables_that_are_gone_are_made_again(designs: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "ds"
+    run_inline(designs, str(out), **small())
+    for path in (out / "manifest").glob(f"{kind}-*"):
+        path.unlink()
+    assert verify(Store(str(out))) != []
+    assert run_inline(designs, str(out), **small()).fresh
+    assert verify(Store(str(out))) == []
+
+
+def test_a_damaged_plan_that_was_never_published_is_passed_over(designs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ds"
+    run_inline(shorten(designs, 8), str(out), **small())
+    (out / "manifest" / "plan-000002-00000000.parquet").write_bytes(b"")
+    assert run_inline(designs, str(out), **small()).dataset.counts.inputs == COUNT
+
+
+def test_a_ray_cluster_that_is_not_there_is_one_line(designs: Path, tmp_path: Path) -> None:
+    done = call("build", "--manifest", designs, "--out", tmp_path / "ds", RAY_ADDRESS="127.0.0.1:9")
+    assert done.returncode == 2
+    assert "no Ray cluster at RAY_ADDRESS=127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_licences_nested_without_end_and_dates_that_are_none_cost_their_own_rows(own: Path, tmp_path: Path) -> None:
+    deep = "(MIT OR (MIT AND " * 400 + "MIT" + "))" * 400
+    header, *lines = own.read_text().splitlines()
+    extra = [f"a.psd,{deep},one,,", "b.psd,MIT,one,,2999-01-01garbage"]
+    own.write_text("\n".join([f"{header},expires", *(f"{line}," for line in lines), *extra]) + "\n")
+    run_inline(own, str(tmp_path / "ds"), **small())
+    found = codes(tmp_path / "ds")
+    assert (found["a.psd"], found["b.psd"]) == (Code.LICENCE_NOT_ALLOWED, Code.LICENCE_EXPIRED)
