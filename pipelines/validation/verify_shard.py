@@ -59,7 +59,8 @@ def check_shard(job: ShardJob) -> list[Problem]:
                     Problem(where=job.path, message=f"{size} bytes, the shard table says {job.row['bytes']}")
                 )
             if digest != job.row["sha256"]:
-                message = f"its sha256 starts with {digest[:8]}, the shard table says {quoted(job.row['sha256'][:8])}; remove it and build again"
+                said = quoted(job.row["sha256"][:8])
+                message = f"its sha256 starts with {digest[:8]}, the shard table says {said}; remove it and build again"
                 problems.append(Problem(where=job.path, message=message))
             _check_samples(job, source, size, problems)
     except FileNotFoundError:
