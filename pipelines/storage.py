@@ -96,7 +96,7 @@ class Store:
             with self._temporary(name) as temporary:
                 _write_synced(temporary, data)
                 temporary.replace(self.path(name))
-                _sync_directory(Path(self.path(name)).parent)
+                sync(Path(self.path(name)).parent)
 
     def put(self, name: str, source: Path) -> None:
         """Write ``name`` whole from a local file, which is moved where that is possible."""
@@ -112,7 +112,7 @@ class Store:
                 with temporary.open("rb") as written:
                     os.fsync(written.fileno())
                 temporary.replace(self.path(name))
-                _sync_directory(Path(self.path(name)).parent)
+                sync(Path(self.path(name)).parent)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write ``name`` whole unless it is there already. Returns whether it was written."""
@@ -124,7 +124,7 @@ class Store:
                         os.link(temporary, self.path(name))
                     except FileExistsError:
                         return False
-                    _sync_directory(Path(self.path(name)).parent)
+                    sync(Path(self.path(name)).parent)
                     return True
             try:
                 self.fs.pipe_file(self.path(name), data, mode="create")
@@ -217,7 +217,8 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(out.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file or a directory to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

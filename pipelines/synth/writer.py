@@ -19,6 +19,7 @@ from typing import Literal
 
 from pipelines import formats
 from pipelines.errors import StoreError, UsageError
+from pipelines.storage import sync
 from pipelines.synth import designs, tiny
 from schemas.licence import SYNTHETIC
 
@@ -50,7 +51,7 @@ def write_design(out: Path, seed: int, profile: Profile, index: int) -> None:
     _remove(draft)
     formats.write(document, draft)
     for file in [draft, *draft.iterdir()] if draft.is_dir() else [draft]:
-        _sync(file)
+        sync(file)
     if target.is_dir():
         shutil.rmtree(target)
     draft.replace(target)
@@ -62,14 +63,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def synthesise(
@@ -121,6 +114,6 @@ def _manifest(out: Path, count: int, seed: int, profile: Profile) -> Path:
         table.writerow((name_of(seed, index, profile), SYNTHETIC, LICENSOR, family_of(seed, index, profile)))
     draft, path = out / f".{MANIFEST}-draft", out / MANIFEST
     draft.write_text(rows.getvalue(), encoding="utf-8")
-    _sync(draft)
+    sync(draft)
     draft.replace(path)
     return path
