@@ -29,6 +29,7 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Set a configuration key, e.g. run.unit_size=64.", metavar="KEY=VALUE")
 ]
 
+_WIDE = 160  # columns of a table that goes to a file
 _DEMO_UNIT = 8
 """Few designs, so small units: all workers have something to do and the progress moves."""
 
@@ -147,7 +148,10 @@ def inspect(
     with _told():
         from pipelines.inspect import inspect as run
 
-        raise typer.Exit(run(file, out, Console(soft_wrap=True)))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=_WIDE)
+        raise typer.Exit(run(file, out, console))
 
 
 @app.command()
