@@ -88,7 +88,7 @@ def check(document: Document, stack: Stack, config: FlattenConfig) -> None:
     found, undrawn = stack.recomposition, suspects(document)
     if found.reference == "render" and undrawn:  # the render lacks them too
         raise Rejected(Code.RECOMPOSE_MISMATCH, f"no preview to trust, and not drawn: {undrawn}")
-    if found.mae > config.max_mae or found.p99 > config.max_p99 or stack.region > config.max_region:
+    if found.mae >= config.max_mae or found.p99 >= config.max_p99 or stack.region >= config.max_region:
         numbers = f"mean error {found.mae:.2f}, p99 {found.p99:.1f}, worst {_SQUARE} px square {stack.region:.1f}"
         limits = f"limits {config.max_mae:g}, {config.max_p99:g}, {config.max_region:g}"
         reason = undrawn or "no undrawn feature is known; the tree or the preview may have been read wrong"
