@@ -127,12 +127,17 @@ class Run:
         Raises:
             StoreError: a unit could not be committed; the others were.
         """
-        stage = STAGES[name]
-        keys = [stage.key(self.context.config, *unit) for unit in zip(*inputs, strict=True)]
+        settings = STAGES[name].settings(self.context.config)
+        keys = [digest([settings, *unit]) for unit in zip(*inputs, strict=True)]
         self._keys[name] = keys
         there = set(self.context.store.names(f"{WORK}/{name}"))
         wanted = [artefact_name(name, unit, key) for unit, key in enumerate(keys)]
-        jobs = [self._job(name, unit, there) for unit, artefact in enumerate(wanted) if artefact not in there]
+        earlier = _by_unit(there) if name == "extract" else {}
+        jobs = [
+            self._job(name, unit, artefact, earlier.get(unit, []))
+            for unit, artefact in enumerate(wanted)
+            if artefact not in there
+        ]
         total = sum(map(len, self.plan.units))
         todo = sum(len(self.plan.units[job.unit]) for job in jobs)
         line = self.reporter.stage(name, total, total - todo)
@@ -181,11 +186,19 @@ class Run:
         if damaged:
             raise StoreError(f"{len(damaged)} artefacts are to be made anew: {damaged[0]}; run the build again")
 
-    def _job(self, name: str, unit: int, there: set[str]) -> Job:
+    def _job(self, name: str, unit: int, artefact: str, reuse: list[str]) -> Job:
         inputs = {stage: artefact_name(stage, unit, keys[unit]) for stage, keys in self._keys.items() if stage != name}
-        prefix = f"{WORK}/{name}/{unit:06d}-"
-        reuse = sorted(n for n in there if n.startswith(prefix) and n.endswith(".json")) if name == "extract" else []
-        return Job(name, unit, artefact_name(name, unit, self._keys[name][unit]), inputs, reuse)
+        return Job(name, unit, artefact, inputs, reuse)
+
+
+def _by_unit(names: Iterable[str]) -> dict[int, list[str]]:
+    """The artefacts of one stage by unit, whatever key they were made under."""
+    found: dict[int, list[str]] = {}
+    for name in sorted(names):
+        unit, _, _ = name.rpartition("/")[2].partition("-")
+        if name.endswith(".json") and unit.isdecimal():
+            found.setdefault(int(unit), []).append(name)
+    return found
 
 
 def _published(store: Store) -> Dataset | None:

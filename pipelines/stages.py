@@ -94,9 +94,6 @@ class Stage:
         """Hash of version and configuration."""
         return digest([self.name, self.version, self.config(config).model_dump(mode="json")])
 
-    def key(self, config: BuildConfig, *inputs: str) -> str:
-        return digest([self.settings(config), *inputs])
-
 
 def perform(context: Context, job: Job) -> Report:
     """Do a job and commit its artefact. What goes wrong is reported, so that the other units go on."""

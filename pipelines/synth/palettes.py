@@ -13,7 +13,6 @@ from pipelines.synth.dice import Dice
 Rgb = tuple[int, int, int]
 
 WHITE: Rgb = (255, 255, 255)
-BLACK: Rgb = (0, 0, 0)
 
 
 def rgb(hexa: str) -> Rgb:
