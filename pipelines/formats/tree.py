@@ -1,20 +1,48 @@
 """The neutral tree between ``formats`` and ``flatten``: what a layered document says, with nothing of its file format.
 
-Nodes are bottom to top. Boxes are in document pixels, may lie outside the visible box and may be negative. Colours are
-8-bit sRGB, straight alpha. Pixels are read when asked for, so that a hidden layer costs nothing.
+Nodes are bottom to top. Boxes are in document pixels, may lie outside the visible box and may be negative. Pixels are
+8-bit codes of the document's own space with straight alpha, because that is where it is composed; they are read when
+asked for, so that a hidden layer costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.formats.style import PLAIN, AnyEffect, Blending, Paint, PathStroke
 from schemas.compositing import Rgba
 from schemas.design import LayerKind, Text
 from schemas.geometry import Box
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 ``[height, width, channels + 1]``, straight alpha last."""
+Colours = npt.NDArray[np.floating[Any]]
+"""Colour 0..1, ``[..., channels]``."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The colours a document is composed in: 3 channels (RGB, gray three times, Lab) or 4 (CMYK, each as what is left
+    of white). ``convert`` turns uint8 codes ``[h, w, channels]`` into sRGB ``[h, w, 3]``; None where they are sRGB.
+    """
+
+    name: str = "sRGB"
+    channels: int = 3
+    convert: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]] | None = None
+
+    def rgba(self, pixels: Pixels) -> Rgba:
+        """Codes with alpha as sRGB with the same alpha."""
+        if self.convert is None:
+            return pixels
+        return np.concatenate([self.convert(np.ascontiguousarray(pixels[..., :-1])), pixels[..., -1:]], axis=2)
+
+
+SRGB = Space()
 
 
 @dataclass(frozen=True)
@@ -28,12 +56,12 @@ class Mask:
 
 @dataclass(frozen=True)
 class Node:
-    """What leaves and groups share.
+    """What leaves, groups and adjustments share.
 
-    ``clipped``: painted only where the nearest unclipped sibling below is. ``blend_mode`` is a CSS name (``multiply``,
-    ``color-dodge``, ...) or the file format's own name where CSS has none. ``effects`` names the layer effects present
-    and ``undrawn`` what the reader could not turn into pixels (effects, adjustments, blend-if): the reason given when
-    the recomposition then fails.
+    ``opacity`` scales all of it, effects included; ``fill_opacity`` its own paint alone. ``clipped``: painted only
+    where the nearest unclipped sibling below is. ``blend_mode`` is a CSS name (``multiply``, ``color-dodge``, ...) or
+    the file format's own name where CSS has none. ``style``: the effects that are switched on. ``effects`` names them
+    and ``undrawn`` what the reader could not make sense of: the reason given when the recomposition then fails.
     """
 
     name: str
@@ -44,31 +72,56 @@ class Node:
     mask: Mask | None = None
     effects: tuple[str, ...] = ()
     undrawn: tuple[str, ...] = ()
+    fill_opacity: float = 1.0
+    style: tuple[AnyEffect, ...] = field(default=(), repr=False)
+    blending: Blending = PLAIN
 
 
 @dataclass(frozen=True)
 class Leaf(Node):
-    """A layer with pixels: ``pixels()`` gives uint8 ``[box.height, box.width, 4]`` without mask, opacity or effects."""
+    """A layer with paint of its own, without mask, opacity or effects.
+
+    ``pixels()`` gives uint8 ``[box.height, box.width, channels + 1]``. Where there is a ``fill``, that is the paint
+    and only the alpha of ``pixels()`` counts: the shape it is painted in. ``stroke``: a shape's pen line, above
+    what is clipped to the layer; ``pixels()`` may hold it too.
+    """
 
     kind: LayerKind = LayerKind.IMAGE
     box: Box = Box(0, 0, 0, 0)
-    pixels: Callable[[], Rgba] = field(default=lambda: np.zeros((0, 0, 4), np.uint8), repr=False)
+    pixels: Callable[[], Pixels] = field(default=lambda: np.zeros((0, 0, 4), np.uint8), repr=False)
+    fill: Paint | None = field(default=None, repr=False)
+    stroke: Callable[[], PathStroke | None] | None = field(default=None, repr=False)
     text: Text | None = None
 
 
 @dataclass(frozen=True)
+class Adjustment(Node):
+    """A layer that changes what lies below it: ``apply`` maps colours 0..1 ``[..., channels]``, each alone.
+
+    ``kind`` is its name (``curves``, ``hue-saturation``, ...).
+    """
+
+    kind: str = "adjustment"
+    apply: Callable[[Colours], Colours] = field(default=lambda colours: colours, repr=False)
+
+
+@dataclass(frozen=True)
 class Group(Node):
-    """A group. ``isolated`` ones are composited alone first; in the others children blend with what lies below."""
+    """A group. ``isolated`` ones are composited alone first; in the others children blend with what lies below.
+
+    ``clip``: an artboard's box, beyond which nothing of it shows.
+    """
 
     children: tuple[Node, ...] = ()
     isolated: bool = False
+    clip: Box | None = None
 
 
 @dataclass(frozen=True)
 class Document:
     """A layered document of ``width`` x ``height`` visible pixels.
 
-    ``preview`` is what the file itself shows (uint8 ``[height, width, 4]``), None where it has none that can be
+    ``preview`` is what the file itself shows (sRGB, uint8 ``[height, width, 4]``), None where it has none that can be
     trusted; ``render`` then draws the whole document by other means than this tree, where the format has such means.
     ``opaque_on_white``: the preview has no alpha plane and shows the document on white.
     """
@@ -81,6 +134,7 @@ class Document:
     colour_mode: str = "RGB"
     depth: int = 8
     opaque_on_white: bool = False
+    space: Space = SRGB
 
     @property
     def visible(self) -> Box:

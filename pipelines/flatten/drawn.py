@@ -1,0 +1,42 @@
+"""What a layer's style draws around and inside its shape: the contract between the effects and the lowering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.formats.tree import Pixels
+from schemas.geometry import Box
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One picture that an effect paints: ``pixels`` uint8 ``[box.height, box.width, channels + 1]`` in the document's
+    space; its alpha holds coverage and the effect's own opacity, not the layer's.
+
+    ``concealed``: it shows only where the layer's shape is not, whatever the layer's fill. ``cuts`` uint8
+    ``[box.height, box.width]``: how much of what the layer has painted so far this piece takes away before it is
+    painted (a stroke that does not overprint).
+    """
+
+    name: str
+    pixels: Pixels
+    box: Box
+    blend_mode: str = "normal"
+    concealed: bool = False
+    cuts: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The pieces of a style, each tuple bottom to top.
+
+    ``behind``: under the layer. ``inside``: over the layer's own paint; whoever paints them confines them to the
+    shape, so their alpha is not multiplied by it. ``above``: over all of it and not confined.
+    """
+
+    behind: tuple[Piece, ...] = ()
+    inside: tuple[Piece, ...] = ()
+    above: tuple[Piece, ...] = ()
