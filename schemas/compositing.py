@@ -24,29 +24,32 @@ Placed = tuple[Rgba, Box]
 def composite(layers: Iterable[Placed], canvas: Box) -> Rgba:
     """The exact composite of ``layers`` inside ``canvas``, ``uint8 [canvas.height, canvas.width, 4]``.
 
-    Layers may reach out of ``canvas``; colour is zero where the result is transparent.
+    Layers may reach out of ``canvas``; colour is zero where the result is transparent. Layers of any number of colour
+    channels are composited alike, alpha last.
     """
-    # Planes of red, green, blue (premultiplied, 0..255) and alpha (0..1): several times faster than interleaved.
-    planes = np.zeros((4, canvas.height, canvas.width), np.float32)
-    for pixels, box in layers:
+    placed = list(layers)
+    channels = placed[0][0].shape[2] - 1 if placed else 3
+    # Planes of premultiplied colour (0..255) and alpha (0..1): several times faster than interleaved.
+    planes = np.zeros((channels + 1, canvas.height, canvas.width), np.float32)
+    for pixels, box in placed:
         part = box.intersect(canvas)
         if part.empty:
             continue
         source = pixels[part.within(box).slices]
-        a = source[..., 3].astype(np.float32) / np.float32(255)
+        a = source[..., channels].astype(np.float32) / np.float32(255)
         rows, columns = part.within(canvas).slices
         below = planes[:, rows, columns]
         below *= 1 - a
-        for channel in range(3):
+        for channel in range(channels):
             below[channel] += source[..., channel] * a
-        below[3] += a
-    colour, alpha = planes[:3], planes[3]
+        below[channels] += a
+    colour, alpha = planes[:channels], planes[channels]
     np.divide(colour, alpha, out=colour, where=alpha > 0)
     alpha *= 255
     np.rint(planes, out=planes).clip(0, 255, out=planes)
-    rounded: Rgba = np.empty((canvas.height, canvas.width, 4), np.uint8)
+    rounded: Rgba = np.empty((canvas.height, canvas.width, channels + 1), np.uint8)
     rounded[...] = planes.transpose(1, 2, 0)
-    rounded[rounded[..., 3] == 0] = 0
+    rounded[rounded[..., channels] == 0] = 0
     return rounded
 
 

@@ -25,6 +25,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MIN_TYPE, MAX_TYPE = 0.001, 100_000.0
 """The smallest size of type, and the largest of its sizes and spacings."""
 Spacing = Annotated[float, Field(ge=-MAX_TYPE, le=MAX_TYPE)]
+Stretch = Annotated[float, Field(ge=0.001, le=1000.0)]
+Alignment = Literal["left", "right", "centre", "justify"]
 
 
 class Record(BaseModel):
@@ -71,7 +73,12 @@ class Overflow(Record):
 
 
 class TextRun(Record):
-    """A stretch of text with one style: ``size`` in px with the transform applied, ``tracking`` in 1/1000 em."""
+    """A stretch of text with one style.
+
+    ``size``, ``leading`` and ``baseline_shift`` (up) are px with the transform applied, ``tracking`` is 1/1000 em.
+    Letters are ``size`` times ``vertical_scale`` high and ``size`` times ``horizontal_scale`` wide. ``weight`` and
+    ``italic`` are what is seen; the ``faux`` ones say what of it is not the font's own.
+    """
 
     text: str
     font: str | None = None
@@ -84,16 +91,28 @@ class TextRun(Record):
     caps: Literal["normal", "small", "all"] = "normal"
     tracking: Spacing = 0.0
     leading: Spacing | None = None
+    faux_bold: bool = False
+    faux_italic: bool = False
+    baseline: Literal["normal", "super", "sub"] = "normal"
+    baseline_shift: Spacing = 0.0
+    horizontal_scale: Stretch = 1.0
+    vertical_scale: Stretch = 1.0
 
 
 class Text(Record):
-    """The true typography of a text layer: the runs in reading order; their texts joined are the content."""
+    """The true typography of a text layer: the runs in reading order; their texts joined are the content.
+
+    ``alignment`` is that of most lines and ``alignments`` that of each, where they differ. ``warp`` names the shape
+    that a warped text is bent to (``arc``, ``flag``, ...); ``rotation`` is degrees clockwise.
+    """
 
     runs: tuple[TextRun, ...]
-    alignment: Literal["left", "right", "centre", "justify"] | None = None
+    alignment: Alignment | None = None
+    alignments: tuple[Alignment, ...] = ()
     direction: Literal["ltr", "rtl", "ttb"] = "ltr"
     language: str | None = None
     warped: bool = False
+    warp: str | None = None
     rotation: Annotated[float, Field(ge=-360.0, le=360.0)] = 0.0
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipelines.flatten import clean
 from pipelines.flatten.canvas import coverage, on_canvas, overflow, reach
 from pipelines.flatten.check import check, check_size, errors, reference, summed, worst_region
+from pipelines.flatten.colour import to_srgb
 from pipelines.flatten.lower import lowered
 from pipelines.flatten.planes import composite_banded
 from pipelines.flatten.render import render_tree
@@ -32,8 +33,9 @@ def flatten(document: Document, config: FlattenConfig) -> Stack:
 def lower(document: Document, config: FlattenConfig) -> Stack:
     """The document as a stack with its error measured but not judged; needs at least one visible px."""
     document, factor = at_most(document, config.max_side)
-    layers = lowered(document, reach(document.visible, config.max_canvas_ratio))
+    layers = lowered(document, reach(document.visible, config.max_canvas_ratio), config.shadows)
     layers = clean.contributing(layers, document.visible)
+    layers = to_srgb(layers, document.space, document.visible)
     canvas, visible, layers = on_canvas(layers, document.visible, config.max_canvas_ratio)
     layers = clean.with_background(clean.at_most(layers, config.max_layers), visible)
     whole = composite_banded([layer.placed for layer in layers], canvas)

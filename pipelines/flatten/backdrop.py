@@ -7,29 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.flatten.planes import Plane, alpha_of
 from pipelines.flatten.stack import StackLayer
+from pipelines.formats.tree import Node
 from schemas.geometry import Box
 
 Floats = npt.NDArray[np.float32]
-
 SIDE = 512
 """Of a tile, in px."""
 KEPT = 128
 """Tiles that a backdrop keeps at most, 4 MiB each: a visible box of 4096 x 4096 px has 64. Others are drawn anew."""
 
 _Key = tuple[int, int]
-_EMPTY = np.zeros((4, SIDE, SIDE), np.float32)
-_EMPTY.flags.writeable = False
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Premultiplied colour and alpha, 0..1: float32 ``[4, SIDE, SIDE]``, of the first ``count`` layers."""
+    """Premultiplied colour and alpha, 0..1: float32 ``[channels + 1, SIDE, SIDE]``, of the first ``count`` layers."""
 
     planes: Floats
     count: int
@@ -37,46 +36,85 @@ class _Tile:
 
 @dataclass
 class Backdrop:
-    """The layers painted so far, bottom to top, each with whether it is painted only on what lies below it.
+    """The layers painted so far in a scope, bottom to top, in a space of ``channels``.
 
-    ``start``: what they are painted onto; nobody adds to it meanwhile.
+    ``start``: what they are painted onto; nobody adds to it meanwhile. ``gate``: the group whose opacity and mask rule
+    how much of this scope shows there. ``sealed``: nothing that happens here changes it. ``solid``: what is painted
+    counts as opaque wherever the first ``base`` layers are, and keeps to them (clipped layers see only their base).
     """
 
+    channels: int = 3
     start: Backdrop | None = None
-    _layers: list[tuple[StackLayer, bool]] = field(default_factory=list)
+    gate: Node | None = None
+    sealed: bool = False
+    solid: bool = False
+    base: int = 0
+    layers: list[StackLayer] = field(default_factory=list)
     _tiles: dict[_Key, _Tile] = field(default_factory=dict)
 
-    def add(self, layers: Iterable[StackLayer], *, atop: bool = False) -> None:
-        """Paint ``layers``; ``atop``: only where something is already painted, whose alpha stays (clipped layers)."""
-        self._layers += [(layer, atop) for layer in layers]
+    @property
+    def below(self) -> Backdrop | None:
+        """The scope that what happens here may change too."""
+        return None if self.sealed else self.start
+
+    def add(self, layers: Iterable[StackLayer]) -> None:
+        """Paint ``layers``; on a solid backdrop only where its first ``base`` layers are, whose alpha stays."""
+        self.layers += layers
+
+    def replace(self, layers: list[StackLayer]) -> None:
+        """Paint ``layers`` instead of what was painted so far."""
+        self.layers = layers
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the composite kept so far: it is drawn anew when it is asked for."""
+        self._tiles.clear()
 
     def state(self, part: Box) -> tuple[Floats, Plane]:
-        """Straight colour 0..1 ``[h, w, 3]`` and alpha ``[h, w]`` in ``part``, a box of ``tiles``; not rounded."""
+        """Straight colour 0..1 ``[h, w, channels]`` and alpha ``[h, w]`` in ``part``, one of ``tiles``; not rounded."""
         key = part.x0 // SIDE, part.y0 // SIDE
         rows, columns = part.within(_box(key)).slices
         planes = self._planes(key)[:, rows, columns]
-        alpha = planes[3]
-        straight = np.divide(planes[:3], alpha, out=np.zeros_like(planes[:3]), where=alpha > 0)
+        alpha = planes[-1]
+        straight = np.divide(planes[:-1], alpha, out=np.zeros_like(planes[:-1]), where=alpha > 0)
+        if self.solid:
+            alpha = (alpha > 0).astype(np.float32)
         return np.clip(straight, 0, 1).transpose(1, 2, 0), alpha
+
+    def over(self, box: Box) -> tuple[Floats, Plane]:
+        """``state`` of any box."""
+        colour = np.zeros((box.height, box.width, self.channels), np.float32)
+        alpha = np.zeros((box.height, box.width), np.float32)
+        for part in tiles(box):
+            spot = part.within(box).slices
+            colour[spot], alpha[spot] = self.state(part)
+        return colour, alpha
 
     def _planes(self, key: _Key) -> Floats:
         """The tile with all layers; not to be written to."""
         tile, where = self._tiles.get(key), _box(key)
-        new = self._layers[tile.count if tile else 0 :]
-        new = [(layer, atop) for layer, atop in new if not layer.box.intersect(where).empty]
-        planes = tile.planes if tile else self.start._planes(key) if self.start else _EMPTY
+        first = tile.count if tile else 0
+        new = [(i, layer) for i, layer in enumerate(self.layers[first:], first) if not layer.box.intersect(where).empty]
+        planes = tile.planes if tile else self.start._planes(key) if self.start else _empty(self.channels, SIDE)
         if not new:
             return planes
         if tile is None:
             planes = planes.copy()
-        for layer, atop in new:
-            _paint(planes, where, layer, atop)
+        for index, layer in new:
+            _paint(planes, where, layer, self.solid and index >= self.base)
         if tile is not None or self._kept() < KEPT:
-            self._tiles[key] = _Tile(planes, len(self._layers))
+            self._tiles[key] = _Tile(planes, len(self.layers))
         return planes
 
     def _kept(self) -> int:
         return len(self._tiles) + (self.start._kept() if self.start else 0)
+
+
+@cache
+def _empty(channels: int, side: int) -> Floats:
+    planes = np.zeros((channels + 1, side, side), np.float32)
+    planes.flags.writeable = False
+    return planes
 
 
 def tiles(box: Box) -> Iterator[Box]:
@@ -98,10 +136,10 @@ def _paint(planes: Floats, where: Box, layer: StackLayer, atop: bool) -> None:
     rows, columns = part.within(where).slices
     below = planes[:, rows, columns]
     alpha = alpha_of(layer, part)
-    share = alpha * below[3] if atop else alpha
+    share = alpha * below[-1] if atop else alpha
     source = layer.pixels[part.within(layer.box).slices]
-    below[:3] *= 1 - alpha
-    for channel in range(3):
+    below[:-1] *= 1 - alpha
+    for channel in range(len(below) - 1):
         below[channel] += source[..., channel] * (share / np.float32(255))
     if not atop:
-        below[3] += alpha * (1 - below[3])
+        below[-1] += alpha * (1 - below[-1])

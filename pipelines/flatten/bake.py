@@ -9,16 +9,16 @@ alpha a g.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop, tiles
-from pipelines.flatten.blend import LINEAR_IN_SOURCE, MODES, NEUTRAL, canonical
+from pipelines.flatten.blend import LINEAR_IN_SOURCE, MODES, NEUTRAL, SPECIAL, blend, canonical
 from pipelines.flatten.planes import Plane, alpha_of, bands, composite_banded, trimmed
 from pipelines.flatten.stack import StackLayer, brief
-from schemas.compositing import Rgba
+from pipelines.formats.tree import Pixels
 from schemas.design import LayerKind, Lowering
 from schemas.geometry import Box, union
 
@@ -27,35 +27,46 @@ Floats = npt.NDArray[np.float32]
 _GRAY = 2  # levels between the channels of what still counts as gray
 _OPAQUE = 254.5 / 255
 _NOTHING = 1.0  # levels: a smaller change is none
+_TINY = np.float32(1e-6)
 
 
-def blended(
-    layers: Sequence[StackLayer],
-    mode: str,
-    below: Backdrop,
-    visible: Box,
-    *,
-    name: str,
-    opaque: bool = False,
-) -> list[StackLayer]:
-    """``layers``, which act as one picture, blended by ``mode`` onto ``below``, as normal layers.
+@dataclass(frozen=True)
+class Blend:
+    """How something blends. ``fill``: its own paint's opacity, which the special modes put into the source's colour.
 
-    ``opaque``: the backdrop counts as opaque wherever it is drawn (clipped layers see only their base's colour).
+    ``effect``: of an effect's piece, whose alpha holds its opacity. ``shaped``: its alpha must stay as it is.
     """
-    mode = canonical(mode)
+
+    mode: str
+    fill: float = 1.0
+    effect: bool = False
+    shaped: bool = False
+
+    @property
+    def special(self) -> bool:
+        return self.mode in SPECIAL and (self.effect or self.fill < 1)
+
+
+def blended(layers: Sequence[StackLayer], how: Blend, below: Backdrop, visible: Box, *, name: str) -> list[StackLayer]:
+    """``layers``, which act as one picture, blended onto ``below``, as normal layers.
+
+    A ``fill`` is applied here only where the mode is special: whoever calls has scaled the alphas by it otherwise.
+    """
+    mode = canonical(how.mode)
+    how = replace(how, mode=mode)
     if mode == "normal" or not layers:
         return list(layers)
     if mode not in MODES:
         return [layer.noted(f"{brief(mode)} drawn as normal") for layer in layers]
     if len(layers) == 1:
-        return _one(layers[0], mode, below, visible, opaque)
-    baked = [_bake(layer, mode, below, opaque, alone=False) for layer in layers]
-    if not any(changed for _, changed in baked):
+        return _one(layers[0], how, below, visible)
+    baked = [_bake(layer, how, below, alone=False) for layer in layers]
+    if not any(changed for _, changed in baked) and not how.special:
         return [layer.noted(f"{mode} changes nothing here") for layer in layers]
     if mode in LINEAR_IN_SOURCE:
         return [layer for layer, _ in baked]
     del baked
-    return _one(merged(layers, name, f"{mode} of a group"), mode, below, visible, opaque)
+    return _one(merged(layers, name, f"{mode} of a group"), how, below, visible)
 
 
 def merged(layers: Sequence[StackLayer], name: str, note: str) -> StackLayer:
@@ -75,39 +86,38 @@ def merged(layers: Sequence[StackLayer], name: str, note: str) -> StackLayer:
     )
 
 
-def _one(layer: StackLayer, mode: str, below: Backdrop, visible: Box, opaque: bool) -> list[StackLayer]:
-    clean = _shade(layer, mode, below, visible, opaque)
+def _one(layer: StackLayer, how: Blend, below: Backdrop, visible: Box) -> list[StackLayer]:
+    clean = None if how.special or how.shaped else _shade(layer, how.mode, below, visible)
     if clean is None:
-        baked, changed = _bake(layer, mode, below, opaque, alone=True)
-        clean = baked if changed else layer.noted(f"{mode} changes nothing here")
+        baked, changed = _bake(layer, how, below, alone=not how.shaped)
+        clean = baked if changed else layer.noted(f"{how.mode} changes nothing here")
     left = trimmed(clean)
     return [] if left is None else [left]
 
 
-def _shade(layer: StackLayer, mode: str, below: Backdrop, visible: Box, opaque: bool) -> StackLayer | None:
+def _shade(layer: StackLayer, mode: str, below: Backdrop, visible: Box) -> StackLayer | None:
     """Multiply by gray as black with alpha, screen by gray as white with alpha; None where that is not exact."""
     if mode not in ("multiply", "screen"):
         return None
-    if not _gray(layer.pixels) or not (opaque or _on_opaque(layer, below, visible)):
+    if not _gray(layer.pixels) or not (below.solid or _on_opaque(layer, below, visible)):
         return None
     pixels = np.empty_like(layer.pixels)
-    pixels[..., :3] = 0 if mode == "multiply" else 255
+    pixels[..., :-1] = 0 if mode == "multiply" else 255
     for band in bands(layer.box):
         rows = band.within(layer.box).slices
         own = layer.pixels[rows]
-        gray = own[..., :3].mean(-1, dtype=np.float32)
-        part = (255 - gray if mode == "multiply" else gray) * own[..., 3] / np.float32(255)
-        pixels[rows][..., 3] = np.rint(part).astype(np.uint8)
+        gray = own[..., :-1].mean(-1, dtype=np.float32)
+        part = (255 - gray if mode == "multiply" else gray) * own[..., -1] / np.float32(255)
+        pixels[rows][..., -1] = np.rint(part).astype(np.uint8)
     ink = "black" if mode == "multiply" else "white"
     return replace(layer, pixels=pixels).noted(f"{mode} by gray as {ink} with alpha")
 
 
-def _gray(pixels: Rgba) -> bool:
-    """Whether all that shows is gray."""
+def _gray(pixels: Pixels) -> bool:
+    """Whether all that shows has the same value in every channel."""
     for rows in np.array_split(pixels, max(1, len(pixels) // 256)):
-        red, green, blue, alpha = (rows[..., channel] for channel in range(4))
-        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-        if np.any((spread > _GRAY) & (alpha > 0)):
+        spread = rows[..., :-1].max(-1) - rows[..., :-1].min(-1)
+        if np.any((spread > _GRAY) & (rows[..., -1] > 0)):
             return False
     return True
 
@@ -115,13 +125,13 @@ def _gray(pixels: Rgba) -> bool:
 def _on_opaque(layer: StackLayer, below: Backdrop, visible: Box) -> bool:
     """Whether all that the layer paints inside the visible box lies on an opaque backdrop."""
     for part in tiles(layer.box.intersect(visible)):
-        painted = layer.pixels[part.within(layer.box).slices][..., 3] > 0
+        painted = layer.pixels[part.within(layer.box).slices][..., -1] > 0
         if np.any(painted) and np.any(painted & (below.state(part)[1] < _OPAQUE)):
             return False
     return True
 
 
-def _bake(layer: StackLayer, mode: str, below: Backdrop, opaque: bool, *, alone: bool) -> tuple[StackLayer, bool]:
+def _bake(layer: StackLayer, how: Blend, below: Backdrop, *, alone: bool) -> tuple[StackLayer, bool]:
     """The layer with its blended colour, and whether that differs visibly from its own.
 
     ``alone``: it hides no other layer of what blends, so that its neutral parts may go.
@@ -129,31 +139,52 @@ def _bake(layer: StackLayer, mode: str, below: Backdrop, opaque: bool, *, alone:
     pixels, changed = layer.pixels.copy(), False
     for part in tiles(layer.box):
         backdrop, ab = below.state(part)
-        if not ab.any():
+        if not ab.any() and not how.special:
             continue
-        if opaque:
-            ab = np.where(ab > 0, np.float32(1), np.float32(0))
         rows = part.within(layer.box).slices
-        own = pixels[rows][..., :3].astype(np.float32) / np.float32(255)
-        mixed: Floats = np.asarray(MODES[mode](backdrop, own), np.float32)
-        shift = np.abs(mixed - own) * (ab * alpha_of(layer, part))[..., None]
-        changed = changed or bool(shift.max() * 255 > _NOTHING)
+        own = pixels[rows][..., :-1].astype(np.float32) / np.float32(255)
+        alpha = alpha_of(layer, part)
+        if how.special:
+            mixed, level = _special(own, alpha, backdrop, how)
+            level = level * ab + alpha * np.float32(1 if how.effect else how.fill) * (1 - ab)
+            pixels[rows][..., -1] = np.rint(level * 255).clip(0, 255).astype(np.uint8)
+        else:
+            mixed = np.asarray(blend(how.mode, backdrop, own), np.float32)
+        shift = np.abs(mixed - own) * (ab * alpha)[..., None]
+        changed = changed or how.special or bool(shift.max() * 255 > _NOTHING)
         mixed = np.asarray(own + (mixed - own) * ab[..., None], np.float32)
-        if alone:
-            pixels[rows][..., 3][_neutral(mode, pixels[rows], ab)] = 0
-        pixels[rows][..., :3] = np.rint(mixed * 255).clip(0, 255).astype(np.uint8)
-    note = f"{mode} baked over what lies below"
+        if alone and not how.special:
+            pixels[rows][..., -1][_neutral(how.mode, pixels[rows], ab)] = 0
+        pixels[rows][..., :-1] = np.rint(mixed * 255).clip(0, 255).astype(np.uint8)
+    note = f"{how.mode} baked over what lies below"
     lowering = layer.lowering if layer.lowering is Lowering.MERGED else Lowering.BAKED
     baked = replace(layer, pixels=pixels, lowering=lowering, reusable=False)
     return baked.noted(note), changed
 
 
-def _neutral(mode: str, pixels: npt.NDArray[np.uint8], ab: Plane) -> npt.NDArray[np.bool_]:
+def _special(own: Floats, alpha: Plane, backdrop: Floats, how: Blend) -> tuple[Floats, Plane]:
+    """(colour, alpha) that shows over an opaque backdrop what a special mode at less than full strength does.
+
+    The least alpha that reaches the wanted colour, so that no more of the backdrop than needed is painted over.
+    """
+    cover = np.where(alpha > 0, np.float32(1), np.float32(0)) if how.effect else alpha
+    strength = alpha[..., None] if how.effect else np.float32(how.fill)
+    share = cover[..., None]
+    target = (1 - share) * backdrop + share * blend(how.mode, backdrop, own, np.asarray(strength))
+    lighter = (target - backdrop) / np.maximum(1 - backdrop, _TINY)
+    darker = (backdrop - target) / np.maximum(backdrop, _TINY)
+    needed = np.maximum(lighter, darker).max(-1)
+    level = np.clip(np.maximum(needed, alpha * np.float32(1 if how.effect else how.fill)), 0, 1)
+    colour = (target - (1 - level[..., None]) * backdrop) / np.maximum(level[..., None], _TINY)
+    return np.clip(colour, 0, 1).astype(np.float32), level.astype(np.float32)
+
+
+def _neutral(mode: str, pixels: Pixels, ab: Plane) -> npt.NDArray[np.bool_]:
     """Where the layer does nothing: it has the mode's neutral colour and lies on an opaque backdrop."""
     gray = NEUTRAL.get(mode)
     if gray is None:
         return np.zeros(ab.shape, np.bool_)
     found: npt.NDArray[np.bool_] = ab > _OPAQUE
-    for channel in range(3):
+    for channel in range(pixels.shape[2] - 1):
         found &= pixels[..., channel] == gray
     return found

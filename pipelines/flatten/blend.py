@@ -174,8 +174,35 @@ _FUNCTIONS: tuple[Blend, ...] = (
 
 MODES: dict[str, Blend] = {f.__name__.replace("_", "-"): f for f in _FUNCTIONS}
 
+NON_SEPARABLE = frozenset({"hue", "saturation", "color", "luminosity", "darker-color", "lighter-color"})
+
 LINEAR_IN_SOURCE = frozenset({"multiply", "screen", "exclusion"})
 """Modes where blending a mixture of colours is the mixture of the blended colours."""
+
+SPECIAL: dict[str, float] = {
+    **dict.fromkeys(("color-burn", "linear-burn"), 1.0),
+    **dict.fromkeys(("color-dodge", "linear-dodge", "difference"), 0.0),
+    **dict.fromkeys(("vivid-light", "linear-light", "hard-mix"), 0.5),
+}
+"""Photoshop's eight modes where fill opacity (and an effect's own) moves the source towards this neutral colour."""
+
+
+def blend(mode: str, cb: Colours, cs: Colours, strength: Colours | float = 1.0) -> Colours:
+    """``B(cb, cs)`` of a known mode, ``[..., channels]``; of a special mode with the source at ``strength``.
+
+    With four channels the last is black: the non-separable modes work on the first three and take the backdrop's
+    black, luminosity the source's (ISO 32000-2, 11.3.5.3).
+    """
+    if mode in NON_SEPARABLE and cb.shape[-1] == 4:
+        black = cs if mode == "luminosity" else cb
+        return np.concatenate([MODES[mode](cb[..., :3], cs[..., :3]), black[..., 3:]], axis=-1)
+    if mode in SPECIAL and not (isinstance(strength, float) and strength >= 1):
+        if mode == "hard-mix":
+            softened = np.clip((cb - strength * (1 - cs)) / np.maximum(1 - strength, _TINY), 0, 1)
+            return np.where(np.asarray(strength) >= 1, hard_mix(cb, cs), softened)
+        cs = SPECIAL[mode] + strength * (cs - SPECIAL[mode])
+    return MODES[mode](cb, cs)
+
 
 NEUTRAL: dict[str, int] = {
     **dict.fromkeys(("multiply", "darken", "color-burn", "linear-burn", "divide", "darker-color"), 255),

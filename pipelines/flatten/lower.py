@@ -8,17 +8,21 @@ absent: the recomposition check decides whether that was true enough.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipelines.flatten.adjust import adjusted
 from pipelines.flatten.backdrop import Backdrop
-from pipelines.flatten.bake import blended
-from pipelines.flatten.blend import canonical
+from pipelines.flatten.bake import Blend, blended
+from pipelines.flatten.blend import SPECIAL, canonical
+from pipelines.flatten.own import own_pixels, through
 from pipelines.flatten.planes import cropped, trimmed
-from pipelines.flatten.stack import StackLayer, brief
-from pipelines.flatten.weights import clipped, cut_outside, faded
-from pipelines.formats.tree import Document, Group, Leaf, Node
+from pipelines.flatten.restrict import only_channels, only_where
+from pipelines.flatten.stack import Shadows, StackLayer, brief
+from pipelines.flatten.styled import Styled
+from pipelines.flatten.weights import clipped, cut_outside, faded, pierced
+from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node
 from schemas.geometry import Box
 
 
@@ -46,87 +50,168 @@ def _paints(node: Node) -> bool:
 
 def isolated(group: Group) -> bool:
     """Whether the group is composited alone before it meets what lies below."""
-    return group.isolated or canonical(group.blend_mode) != "normal"
+    blending = group.blending
+    special = group.style or group.clip or blending.knockout != "none" or blending.channels or blending.below
+    return group.isolated or bool(special) or canonical(group.blend_mode) != "normal"
+
+
+def strength(node: Node) -> float:
+    """The share of a node's own paint that shows, where fill opacity is no more than opacity."""
+    special = canonical(node.blend_mode) in SPECIAL
+    return node.opacity if special else node.opacity * node.fill_opacity
 
 
 @dataclass(frozen=True)
 class Lowerer:
-    """Lowers nodes. ``visible``: the visible box; ``reach``: what no canvas can hold beyond is cut off when read."""
+    """Lowers nodes. ``visible``: the visible box; ``reach``: what no canvas can hold beyond is cut off when read.
+
+    ``channels``: colour channels of the document's space. ``shadows``: whether what lies behind a layer becomes
+    part of it.
+    """
 
     visible: Box
     reach: Box
+    channels: int = 3
+    shadows: Shadows = Shadows.JOINED
 
-    def nodes(self, nodes: Sequence[Node], below: Backdrop) -> list[StackLayer]:
-        """The nodes as layers, painted onto ``below``, which is what the same scope painted before them."""
-        out: list[StackLayer] = []
+    def nodes(self, nodes: Sequence[Node], scope: Backdrop) -> list[StackLayer]:
+        """Paint the nodes into ``scope``; all that it then holds."""
         for base, tops in runs(nodes):
-            if not tops and isinstance(base, Group) and not isolated(base):
-                out += self._through(base, below)
-                continue
-            made = self._run(base, tops, below)
-            below.add(made)
-            out += made
-        return out
+            self.node(base, tops, scope)
+        return scope.layers
 
-    def _through(self, group: Group, below: Backdrop) -> list[StackLayer]:
-        if group.opacity >= 1 and group.mask is None:
-            return self._fade(group, self.nodes(group.children, below))
-        made = self._fade(group, self.nodes(group.children, Backdrop(below)))
-        below.add(made)
-        return made
+    def node(self, base: Node, tops: Sequence[Node], scope: Backdrop) -> None:
+        """Paint a node, with what is clipped to it, into ``scope``."""
+        if isinstance(base, Adjustment):
+            adjusted(base, scope, self.visible)
+            for top in tops:
+                self.node(top, (), scope)
+        elif isinstance(base, Group) and not tops and not isolated(base):
+            self._through(base, scope)
+        else:
+            self._unit(base, tops, scope)
 
-    def _run(self, base: Node, tops: Sequence[Node], below: Backdrop) -> list[StackLayer]:
-        painted = self._paint(base)
-        under = Backdrop()
-        under.add(painted)
-        on: list[StackLayer] = []
+    def _through(self, group: Group, scope: Backdrop) -> None:
+        """A pass-through group: its children blend with what lies below it, and it fades what they did."""
+        apart = group.undrawn or any(child.blending.knockout == "shallow" for child in group.children)
+        if strength(group) >= 1 and group.mask is None and not apart:
+            self.nodes(group.children, scope)
+            return
+        inner = Backdrop(self.channels, start=scope, gate=group)
+        self.nodes(group.children, inner)
+        scope.add(self.fade(group, inner.layers, strength(group)))
+
+    def _unit(self, base: Node, tops: Sequence[Node], scope: Backdrop) -> None:
+        """A leaf or an isolated group with what is clipped to it, as one thing that blends."""
+        own = self._own(base, bool(tops))
+        if not own:
+            return
+        if base.blending.knockout != "none":
+            pierced(base, own, scope)
+        if _plain(base, bool(tops)):
+            run = self.clip(self.fade(base, own, strength(base)), tops, base.name)
+            how = Blend(base.blend_mode, base.fill_opacity)
+            made = blended(run, how, scope, self.visible, name=base.name)
+        else:
+            made = Styled(self, base, tops, scope).lowered(own)
+        made = only_where(made, base.blending.below, scope, self.channels)
+        scope.add(only_channels(made, base, scope))
+
+    def clip(self, painted: list[StackLayer], tops: Sequence[Node], name: str) -> list[StackLayer]:
+        """``painted`` with ``tops`` painted on it and only there."""
+        if not tops or not painted:
+            return painted
+        scope = Backdrop(self.channels, solid=True, base=len(painted), layers=list(painted))
         for top in tops:
-            made = blended(self._paint(top), top.blend_mode, under, self.visible, name=top.name, opaque=True)
-            under.add(made, atop=True)
-            on += made
-        run = clipped(painted, on, base.name)
-        return blended(run, base.blend_mode, below, self.visible, name=base.name)
+            if isinstance(top, Adjustment) or top.blending.knockout != "none":
+                _settle(scope, name)
+            self.node(top, (), scope)
+        _settle(scope, name)
+        return scope.layers
 
-    def _paint(self, node: Node) -> list[StackLayer]:
-        """The node alone, with its opacity and mask but not its blend mode."""
+    def _own(self, node: Node, stroke_apart: bool) -> list[StackLayer]:
+        """The node's own paint at full strength, without mask."""
         if isinstance(node, Group):
-            return self._fade(node, self.nodes(node.children, Backdrop()))
-        if isinstance(node, Leaf):
-            return self._leaf(node)
-        return []
+            inner = self.nodes(node.children, Backdrop(self.channels))
+            return _confined(node, inner, self.visible)
+        return self._leaf(node, stroke_apart) if isinstance(node, Leaf) else []
 
-    def _fade(self, group: Group, layers: list[StackLayer]) -> list[StackLayer]:
-        name = repr(brief(group.name))
-        what = [f"opacity {group.opacity:.0%}"] if group.opacity < 1 else []
-        if (mask := group.mask) is not None:
+    def fade(self, node: Node, layers: list[StackLayer], opacity: float) -> list[StackLayer]:
+        """The layers of a node under ``opacity`` and its mask."""
+        if isinstance(node, Leaf):
+            return faded(layers, opacity, node.mask, "")
+        name = repr(brief(node.name))
+        what = [f"opacity {opacity:.0%}"] if opacity < 1 else []
+        if (mask := node.mask) is not None:
             what.append("mask")
             layers = [
                 layer.noted(f"clipped by {name}") if cut_outside(layer, mask, self.visible) else layer
                 for layer in layers
             ]
         layers = [
-            layer.noted(*(f"{brief(word)} of group {name} not drawn" for word in group.undrawn)) for layer in layers
+            layer.noted(*(f"{brief(word)} of group {name} not drawn" for word in node.undrawn)) for layer in layers
         ]
-        return faded(layers, group.opacity, mask, f"{' and '.join(what)} of group {name}")
+        return faded(layers, opacity, mask, f"{' and '.join(what)} of group {name}")
 
-    def _leaf(self, leaf: Leaf) -> list[StackLayer]:
+    def _leaf(self, leaf: Leaf, stroke_apart: bool) -> list[StackLayer]:
         if leaf.box.intersect(self.reach).empty or leaf.opacity <= 0:
             return []
+        pixels = own_pixels(leaf, self.visible, self.channels, stroked=not stroke_apart)
+        if leaf.blending.own:
+            pixels = pixels.copy()
+            shown = through(leaf.blending.own, pixels[..., :-1] / np.float32(255), self.channels)
+            pixels[..., -1] = np.rint(pixels[..., -1] * shown)
         layer = StackLayer(
-            pixels=np.asarray(leaf.pixels(), np.uint8),
+            pixels=pixels,
             box=leaf.box,
             name=leaf.name,
             kind=leaf.kind,
-            opacity=leaf.opacity,
+            opacity=leaf.opacity * leaf.fill_opacity,
             blend_mode=leaf.blend_mode,
             effects=leaf.effects,
             text=leaf.text,
         ).noted(*(f"{brief(word)} not drawn" for word in leaf.undrawn))
         inside = trimmed(layer)
         inside = inside and cropped(inside, self.reach)
-        return [] if inside is None else faded([inside], leaf.opacity, leaf.mask, "")
+        return [] if inside is None else [inside]
 
 
-def lowered(document: Document, reach: Box) -> list[StackLayer]:
-    """The document's layers, bottom to top, in document pixels."""
-    return Lowerer(document.visible, reach).nodes(document.nodes, Backdrop())
+def _plain(node: Node, clipped_to: bool) -> bool:
+    """Whether mask, opacity and blend mode are all there is to a node."""
+    stroke_apart = clipped_to and isinstance(node, Leaf) and node.stroke is not None
+    together = node.blending.clipped_as_group or not clipped_to or node.fill_opacity >= 1
+    return not node.style and together and not stroke_apart
+
+
+def _settle(scope: Backdrop, name: str) -> None:
+    """Turn what is painted on a solid backdrop into layers of their own alpha, that it is solid with."""
+    base, on = scope.layers[: scope.base], scope.layers[scope.base :]
+    if on:
+        scope.replace(clipped(base, on, name))
+        scope.base = len(scope.layers)
+
+
+def _confined(group: Group, layers: list[StackLayer], visible: Box) -> list[StackLayer]:
+    """What an artboard shows: it cuts where that is seen, and leaves what lies outside the visible box complete."""
+    if group.clip is None or not layers:
+        return layers
+    far = 1 << 24
+    limit = Box(
+        group.clip.x0 if group.clip.x0 > visible.x0 else -far,
+        group.clip.y0 if group.clip.y0 > visible.y0 else -far,
+        group.clip.x1 if group.clip.x1 < visible.x1 else far,
+        group.clip.y1 if group.clip.y1 < visible.y1 else far,
+    )
+    note = f"clipped by {brief(group.name)!r}"
+    cut = [(layer, cropped(layer, limit)) for layer in layers]
+    return [
+        inside if inside is layer else replace(inside, cropped=layer.cropped).noted(note)
+        for layer, inside in cut
+        if inside is not None
+    ]
+
+
+def lowered(document: Document, reach: Box, shadows: Shadows = Shadows.JOINED) -> list[StackLayer]:
+    """The document's layers, bottom to top, in document pixels and in the document's space."""
+    channels = document.space.channels
+    return Lowerer(document.visible, reach, channels, shadows).nodes(document.nodes, Backdrop(channels))

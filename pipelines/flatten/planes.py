@@ -32,7 +32,7 @@ def bands(box: Box, pixels: int = BAND_PIXELS) -> Iterator[Box]:
 
 def alpha_of(layer: StackLayer, part: Box) -> Plane:
     """The layer's alpha in ``part``, which must lie in its box."""
-    alpha: Plane = layer.pixels[part.within(layer.box).slices][..., 3].astype(np.float32) / np.float32(255)
+    alpha: Plane = layer.pixels[part.within(layer.box).slices][..., -1].astype(np.float32) / np.float32(255)
     return alpha
 
 
@@ -61,7 +61,8 @@ def composite_banded(layers: Iterable[Placed], canvas: Box) -> Rgba:
     A square that one layer alone touches is that layer's.
     """
     placed = list(layers)
-    out = np.zeros((canvas.height, canvas.width, 4), np.uint8)
+    channels = placed[0][0].shape[2] if placed else 4
+    out = np.zeros((canvas.height, canvas.width, channels), np.uint8)
     for y in range(canvas.y0, canvas.y1, SQUARE):
         for x in range(canvas.x0, canvas.x1, SQUARE):
             square = Box(x, y, min(x + SQUARE, canvas.x1), min(y + SQUARE, canvas.y1))
@@ -70,7 +71,7 @@ def composite_banded(layers: Iterable[Placed], canvas: Box) -> Rgba:
                 pixels, box = here[0]
                 part = box.intersect(square)
                 own = pixels[part.within(box).slices]
-                np.copyto(out[part.within(canvas).slices], own, where=own[..., 3:] > 0)
+                np.copyto(out[part.within(canvas).slices], own, where=own[..., -1:] > 0)
             elif here:
                 out[square.within(canvas).slices] = composite(here, square)
     return out
@@ -87,7 +88,7 @@ def alpha_bounds(alpha: npt.NDArray[np.uint8]) -> Box:
 
 def trimmed(layer: StackLayer) -> StackLayer | None:
     """The layer cut to the box of its alpha; None where it has none."""
-    inner = alpha_bounds(layer.pixels[..., 3])
+    inner = alpha_bounds(layer.pixels[..., -1])
     if inner.empty:
         return None
     if inner.width == layer.box.width and inner.height == layer.box.height:
@@ -104,6 +105,6 @@ def cropped(layer: StackLayer, limit: Box) -> StackLayer | None:
     if part.empty:
         return None
     inner = layer.pixels[part.within(layer.box).slices]
-    lost = bool(np.count_nonzero(layer.pixels[..., 3]) > np.count_nonzero(inner[..., 3]))
+    lost = bool(np.count_nonzero(layer.pixels[..., -1]) > np.count_nonzero(inner[..., -1]))
     cut = replace(layer, pixels=np.ascontiguousarray(inner), box=part, cropped=layer.cropped or lost)
     return trimmed(cut)

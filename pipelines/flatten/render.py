@@ -1,113 +1,288 @@
 """The definition of what a tree means, in float64, straight from the formulas: the lowering is held to it.
 
 W3C Compositing and Blending Level 1 section 10 for blending; Photoshop's rules for clipping (clipped layers paint the
-base's colour inside its alpha) and for pass-through groups (the result fades towards the untouched backdrop).
+base's colour inside its alpha), for pass-through groups (the result fades towards the untouched backdrop) and for
+styled layers: own paint and inner effects are painted opaquely on what lies below, then confined to the layer's shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.flatten.blend import MODES, canonical
+from pipelines.flatten.blend import MODES, SPECIAL, blend, canonical
+from pipelines.flatten.drawn import Drawn, Piece
+from pipelines.flatten.effects import draw_style
 from pipelines.flatten.lower import isolated, runs
+from pipelines.flatten.own import line_pixels, own_pixels, through
 from pipelines.flatten.planes import bands, mask_plane
-from pipelines.formats.tree import Document, Group, Leaf, Node
+from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node, Pixels
 from schemas.compositing import Rgba
-from schemas.geometry import Box
+from schemas.design import LayerKind
+from schemas.geometry import Box, union
 
 Floats = npt.NDArray[np.float64]
-Picture = tuple[Floats, Floats]
-"""Straight colour ``[h, w, 3]`` and alpha ``[h, w, 1]``, 0..1."""
+_BAND = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Premultiplied colour ``[h, w, channels]`` and alpha ``[h, w, 1]``, 0..1."""
+
+    colour: Floats
+    alpha: Floats
+
+    @classmethod
+    def empty(cls, box: Box, channels: int) -> Picture:
+        return cls(np.zeros((box.height, box.width, channels)), np.zeros((box.height, box.width, 1)))
+
+    @property
+    def straight(self) -> Floats:
+        colour = np.divide(self.colour, self.alpha, out=np.zeros_like(self.colour), where=self.alpha > 0)
+        return np.asarray(np.clip(colour, 0, 1))
+
+    def towards(self, other: Picture, share: Floats | float) -> Picture:
+        """This picture, with ``share`` of the other in its place."""
+        keep = 1 - share
+        return Picture(keep * self.colour + share * other.colour, keep * self.alpha + share * other.alpha)
+
+    def under(self, colour: Floats, share: Floats, mode: str, strength: Floats | float = 1.0) -> Picture:
+        """With a straight ``colour`` painted over it at ``share``; ``strength``: of the source in a special mode."""
+        mode = canonical(mode)
+        if mode in SPECIAL and mode in MODES and not (isinstance(strength, float) and strength >= 1):
+            mixed = blend(mode, self.straight, colour, strength)
+            opaque = (1 - share) * self.straight + share * mixed
+            part = share * strength
+            alpha = self.alpha + part * (1 - self.alpha)
+            return Picture(self.alpha * opaque + (1 - self.alpha) * part * colour, np.asarray(alpha))
+        mixed = colour
+        if mode in MODES:
+            mixed = (1 - self.alpha) * colour + self.alpha * blend(mode, self.straight, colour)
+        share = share * strength
+        return Picture(share * mixed + (1 - share) * self.colour, self.alpha + share * (1 - self.alpha))
 
 
 def render_tree(document: Document) -> Rgba:
-    """What the tree shows in the visible box: ``uint8 [height, width, 4]``."""
-    box = document.visible
-    out = np.zeros((box.height, box.width, 4), np.uint8)
-    read = _reader(box)
-    for band in bands(box, 1 << 18):
-        colour, alpha = _nodes(document.nodes, _empty(band), band, read)
-        levels = np.concatenate([np.where(alpha > 0, colour, 0), alpha], axis=2) * 255
-        out[band.slices] = np.rint(levels).clip(0, 255).astype(np.uint8)
-    out[out[..., 3] == 0] = 0
-    return out
+    """What the tree shows in the visible box: sRGB, ``uint8 [height, width, 4]``."""
+    box, channels = document.visible, document.space.channels
+    out = np.zeros((box.height, box.width, channels + 1), np.uint8)
+    renderer = Renderer(box, channels)
+    for band in bands(box, _BAND):
+        out[band.slices] = renderer.levels(document.nodes, band)
+    out[out[..., -1] == 0] = 0
+    shown = document.space.rgba(out)
+    shown[shown[..., 3] == 0] = 0
+    return shown
 
 
-def _reader(visible: Box) -> Callable[[Leaf], tuple[Rgba, Box]]:
-    """Reads each leaf once and keeps what lies in the visible box."""
-    kept: dict[int, tuple[Rgba, Box]] = {}
+@dataclass(frozen=True, eq=False)
+class Renderer:
+    """Renders nodes box by box; ``visible`` is what it is asked for, ``_kept`` what was read and drawn of each node."""
 
-    def read(leaf: Leaf) -> tuple[Rgba, Box]:
-        if id(leaf) not in kept:
-            part = leaf.box.intersect(visible)
-            pixels = np.zeros((0, 0, 4), np.uint8) if part.empty else leaf.pixels()[part.within(leaf.box).slices]
-            kept[id(leaf)] = pixels, part
-        return kept[id(leaf)]
+    visible: Box
+    channels: int
+    _kept: dict[tuple[int, bool], tuple[Pixels, Box]] = field(default_factory=dict)
+    _styles: dict[int, Drawn] = field(default_factory=dict)
 
-    return read
+    @property
+    def reach(self) -> Box:
+        """What may cast something into the visible box."""
+        dx, dy = 2 * self.visible.width, 2 * self.visible.height
+        return Box(-dx, -dy, self.visible.width + dx, self.visible.height + dy)
 
+    def levels(self, nodes: Sequence[Node], box: Box) -> Pixels:
+        """The nodes alone in ``box``: uint8 ``[h, w, channels + 1]``."""
+        empty = Picture.empty(box, self.channels)
+        picture = self.nodes(nodes, empty, box, Bottoms(empty, empty), root=True)
+        levels = np.concatenate([picture.straight, picture.alpha], axis=2) * 255
+        codes: Pixels = np.rint(levels).clip(0, 255).astype(np.uint8)
+        return codes
 
-Read = Callable[[Leaf], tuple[Rgba, Box]]
+    def nodes(
+        self, nodes: Sequence[Node], state: Picture, box: Box, bottoms: Bottoms, *, root: bool = False
+    ) -> Picture:
+        for index, (base, tops) in enumerate(runs(nodes)):
+            if root and index == 1 and isinstance(nodes[0], Leaf) and nodes[0].kind is LayerKind.BACKGROUND:
+                bottoms = Bottoms(state, state)
+            if isinstance(base, Adjustment):
+                state = self._adjusted(base, state, box)
+                state = self.nodes(tops, state, box, bottoms) if tops else state
+            elif isinstance(base, Group) and not tops and not isolated(base):
+                inner = self.nodes(base.children, state, box, Bottoms(state, bottoms.deep))
+                state = state.towards(inner, self._strength(base, box) * base.fill_opacity)
+            else:
+                state = self._unit(base, tops, state, box, bottoms)
+        return state
 
+    def _adjusted(self, node: Adjustment, state: Picture, box: Box) -> Picture:
+        colour, mode, blending = state.straight, canonical(node.blend_mode), node.blending
+        made = np.asarray(node.apply(colour), np.float64)
+        mixed = np.asarray(blend(mode, colour, made) if mode in MODES else made, np.float64)
+        mixed = _written(mixed, colour, blending.channels)
+        share = self._strength(node, box) * node.fill_opacity
+        shown = through(blending.below, colour, self.channels) * through(blending.own, made, self.channels)
+        share = share * shown[..., None]
+        return Picture(state.alpha * (colour + share * (mixed - colour)), state.alpha)
 
-def _empty(box: Box) -> Picture:
-    return np.zeros((box.height, box.width, 3)), np.zeros((box.height, box.width, 1))
+    def _unit(self, base: Node, tops: Sequence[Node], state: Picture, box: Box, bottoms: Bottoms) -> Picture:
+        own, where = self._own(base, bool(tops))
+        drawn = self._drawn(base, bool(tops))
+        colour, shape = _placed(own, where, box, self.channels)
+        if not shape.any() and not drawn.behind and not drawn.above:
+            return state
+        blending = base.blending
+        if not blending.mask_hides_effects:
+            shape = shape * _mask(base, box)
+        outside = inside = state
+        for piece in drawn.behind:
+            outside = _piece(outside, piece, box, self.channels)
+            inside = inside if piece.concealed else _piece(inside, piece, box, self.channels)
+        if blending.knockout != "none":
+            inside = bottoms.shallow if blending.knockout == "shallow" else bottoms.deep
+        inside = self._body(base, tops, colour, inside, drawn, box)
+        result = outside.towards(inside, shape)
+        for piece in drawn.above:
+            cuts = None if piece.cuts is None else _placed(piece.cuts[..., None], piece.box, box, 0)[1]
+            result = result if cuts is None else result.towards(state, cuts)
+            result = _piece(result, piece, box, self.channels)
+        share = base.opacity * (_mask(base, box) if blending.mask_hides_effects else 1.0)
+        if blending.below:
+            shown = through(blending.below, state.straight, self.channels)
+            share = share * np.where(state.alpha[..., 0] > 0, shown, 1)[..., None]
+        result = state.towards(result, share)
+        if blending.channels is None:
+            return result
+        kept = _written(result.straight, state.straight, blending.channels)
+        return Picture(result.alpha * np.where(state.alpha > 0, kept, result.straight), result.alpha)
 
+    def _body(
+        self, base: Node, tops: Sequence[Node], colour: Floats, inside: Picture, drawn: Drawn, box: Box
+    ) -> Picture:
+        """The unit as if its shape were everywhere: own paint, what is clipped to it, inner pieces."""
+        blending, full = base.blending, np.ones((*colour.shape[:2], 1))
+        solid = Picture(colour, full)
+        pieces = list(drawn.inside)
+        if blending.interior_as_group:
+            for piece in pieces:
+                solid = _piece(solid, piece, box, self.channels)
+            pieces = []
+        if tops and blending.clipped_as_group:
+            solid = self.nodes_on(tops, solid, box)
+        inside = inside.under(solid.straight, solid.alpha, base.blend_mode, base.fill_opacity)
+        if tops and not blending.clipped_as_group:
+            inside = self.nodes_on(tops, inside, box)
+        for piece in pieces:
+            inside = _piece(inside, piece, box, self.channels)
+        return inside
 
-def _nodes(nodes: Sequence[Node], state: Picture, box: Box, read: Read) -> Picture:
-    for base, tops in runs(nodes):
-        if isinstance(base, Leaf) and base.box.intersect(box).empty:
-            continue
-        if not tops and isinstance(base, Group) and not isolated(base):
-            state = _fade(state, _nodes(base.children, state, box, read), _strength(base, box))
-            continue
-        colour, alpha = _paint(base, box, read)
+    def nodes_on(self, tops: Sequence[Node], state: Picture, box: Box) -> Picture:
+        """Clipped nodes, each painted on ``state``."""
+        empty = Picture.empty(box, self.channels)
         for top in tops:
-            own, share = _paint(top, box, read)
-            colour = (1 - share) * colour + share * _mix(colour, own, top.blend_mode)
-        state = _over(state, (colour, alpha), base.blend_mode)
-    return state
+            if isinstance(top, Adjustment):
+                state = self._adjusted(top, state, box)
+            elif isinstance(top, Group) and not isolated(top):
+                inner = self.nodes(top.children, state, box, Bottoms(state, empty))
+                state = state.towards(inner, self._strength(top, box) * top.fill_opacity)
+            else:
+                state = self._unit(top, (), state, box, Bottoms(empty, empty))
+        return state
+
+    def _own(self, node: Node, stroke_apart: bool) -> tuple[Pixels, Box]:
+        """The node's own paint as far as it matters, and its box; drawn once."""
+        key = id(node), stroke_apart
+        if key not in self._kept:
+            self._kept[key] = self._paint(node, stroke_apart)
+        return self._kept[key]
+
+    def _paint(self, node: Node, stroke_apart: bool) -> tuple[Pixels, Box]:
+        if isinstance(node, Leaf):
+            part = node.box.intersect(self.reach if node.style else self.visible)
+            if part.empty:
+                return np.zeros((0, 0, self.channels + 1), np.uint8), part
+            pixels = own_pixels(node, self.visible, self.channels, stroked=not stroke_apart)
+            pixels = pixels[part.within(node.box).slices]
+            if node.blending.own:
+                pixels = pixels.copy()
+                shown = through(node.blending.own, pixels[..., :-1] / 255, self.channels)
+                pixels[..., -1] = np.rint(pixels[..., -1] * shown)
+            return pixels, part
+        if not isinstance(node, Group):
+            return np.zeros((0, 0, self.channels + 1), np.uint8), Box(0, 0, 0, 0)
+        area = union([self.visible, self.reach.intersect(_extent(node))]) if node.style else self.visible
+        area = area if node.clip is None else area.intersect(node.clip)
+        out = np.zeros((area.height, area.width, self.channels + 1), np.uint8)
+        for band in bands(area, _BAND):
+            out[band.within(area).slices] = self.levels(node.children, band)
+        return out, area
+
+    def _drawn(self, node: Node, stroke_apart: bool) -> Drawn:
+        line: tuple[Piece, ...] = ()
+        if stroke_apart and isinstance(node, Leaf) and node.stroke is not None and (pen := node.stroke()) is not None:
+            line = (Piece("pen line", line_pixels(node, pen, self.visible, self.channels), node.box),)
+        if not node.style:
+            return Drawn(inside=line)
+        if id(node) not in self._styles:
+            own, where = self._own(node, stroke_apart)
+            alpha = own[..., -1]
+            if node.mask is not None and not node.blending.mask_hides_effects:
+                alpha = np.rint(alpha * mask_plane(node.mask, where)).astype(np.uint8)
+            drawn = draw_style(
+                node.style, alpha, where, document=self.visible, reach=self.reach, channels=self.channels
+            )
+            self._styles[id(node)] = Drawn(drawn.behind, (*line, *drawn.inside), drawn.above)
+        return self._styles[id(node)]
+
+    def _strength(self, node: Node, box: Box) -> Floats:
+        return _mask(node, box) * node.opacity
 
 
-def _paint(node: Node, box: Box, read: Read) -> Picture:
-    """The node alone under its opacity and mask."""
-    colour, alpha = _empty(box)
-    if isinstance(node, Group):
-        colour, alpha = _nodes(node.children, (colour, alpha), box, read)
-    elif isinstance(node, Leaf):
-        pixels, where = read(node)
-        part = where.intersect(box)
-        if not part.empty:
-            own = pixels[part.within(where).slices] / 255.0
-            colour[part.within(box).slices], alpha[part.within(box).slices] = own[..., :3], own[..., 3:]
-    return colour, alpha * _strength(node, box)
+@dataclass(frozen=True, eq=False)
+class Bottoms:
+    """What knockouts reveal: the backdrop of the group, and the document's background."""
+
+    shallow: Picture
+    deep: Picture
 
 
-def _strength(node: Node, box: Box) -> Floats:
+def _extent(group: Group) -> Box:
+    """The union of the boxes of all leaves in a group."""
+    boxes = [child.box for child in group.children if isinstance(child, Leaf)]
+    return union(boxes + [_extent(child) for child in group.children if isinstance(child, Group)])
+
+
+def _mask(node: Node, box: Box) -> Floats:
     if node.mask is None:
-        return np.full((box.height, box.width, 1), node.opacity)
-    return np.asarray(mask_plane(node.mask, box, np.float64)[..., None] * node.opacity, np.float64)
+        return np.ones((box.height, box.width, 1))
+    return np.asarray(mask_plane(node.mask, box, np.float64)[..., None], np.float64)
 
 
-def _mix(backdrop: Floats, source: Floats, mode: str) -> Floats:
-    function = MODES.get(canonical(mode))
-    return source if function is None else np.asarray(function(backdrop, source), np.float64)
+def _placed(pixels: Pixels, where: Box, box: Box, channels: int) -> tuple[Floats, Floats]:
+    """Straight colour and alpha of a picture in ``box``, 0..1."""
+    colour, alpha = np.zeros((box.height, box.width, channels)), np.zeros((box.height, box.width, 1))
+    part = where.intersect(box)
+    if not part.empty:
+        own = pixels[part.within(where).slices] / 255.0
+        colour[part.within(box).slices], alpha[part.within(box).slices] = own[..., :channels], own[..., -1:]
+    return colour, alpha
 
 
-def _over(state: Picture, source: Picture, mode: str) -> Picture:
-    (cb, ab), (cs, a) = state, source
-    blended = cs if canonical(mode) not in MODES else (1 - ab) * cs + ab * _mix(cb, cs, mode)
-    return _straight(a * blended + (1 - a) * ab * cb, a + ab * (1 - a))
+def _piece(state: Picture, piece: Piece, box: Box, channels: int) -> Picture:
+    colour, alpha = _placed(piece.pixels, piece.box, box, channels)
+    if canonical(piece.blend_mode) in SPECIAL:
+        return state.under(colour, (alpha > 0).astype(np.float64), piece.blend_mode, alpha)
+    return state.under(colour, alpha, piece.blend_mode)
 
 
-def _fade(before: Picture, after: Picture, strength: Floats) -> Picture:
-    (cb, ab), (ca, aa) = before, after
-    return _straight((1 - strength) * ab * cb + strength * aa * ca, (1 - strength) * ab + strength * aa)
-
-
-def _straight(premultiplied: Floats, alpha: Floats) -> Picture:
-    colour = np.divide(premultiplied, alpha, out=np.zeros_like(premultiplied), where=alpha > 0)
-    return np.clip(colour, 0, 1), alpha
+def _written(made: Floats, kept: Floats, channels: Sequence[bool] | None) -> Floats:
+    """``made`` where a channel is written, else ``kept``."""
+    if channels is None:
+        return made
+    out = np.array(made)
+    for channel, written in enumerate(channels[: out.shape[-1]]):
+        if not written:
+            out[..., channel] = kept[..., channel]
+    return out

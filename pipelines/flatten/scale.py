@@ -14,22 +14,25 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
+from pipelines.flatten.scale_style import scaled_paint, scaled_style
+from pipelines.formats.style import PathStroke
+from pipelines.formats.tree import Document, Group, Leaf, Mask, Node, Pixels
 from schemas.compositing import Rgba
 from schemas.design import Text
 from schemas.geometry import Box
 
 _FILTER = Image.Resampling.HAMMING  # no ringing: a scaled alpha never leaves 0..255
+_Region = tuple[float, float, float, float]
 
 
-def resized(pixels: Rgba, width: int, height: int) -> Rgba:
-    """``uint8 [h, w, 4]`` at another size, resampled premultiplied."""
+def resized(pixels: Pixels, width: int, height: int) -> Pixels:
+    """``uint8 [h, w, channels + 1]`` at another size, resampled premultiplied."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    return np.array(Image.fromarray(np.ascontiguousarray(pixels), "RGBA").resize((width, height), _FILTER))
+    return _resampled(pixels, width, height, None)
 
 
-def fitted(pixels: Rgba, long_side: int) -> Rgba:
+def fitted(pixels: Pixels, long_side: int) -> Pixels:
     """``pixels`` scaled down to at most ``long_side`` px on the long side."""
     height, width = pixels.shape[:2]
     factor = long_side / max(width, height, 1)
@@ -68,6 +71,21 @@ def at_most(document: Document, max_side: int) -> tuple[Document, float]:
     return scaled, factor
 
 
+def _resampled(pixels: npt.NDArray[np.uint8], width: int, height: int, region: _Region | None) -> Pixels:
+    """``pixels [h, w]`` or ``[h, w, channels + 1]``, of ``region``. Pillow weighs by alpha three channels at a time."""
+    if pixels.ndim == 2:
+        return np.array(Image.fromarray(pixels, "L").resize((width, height), _FILTER, box=region))
+    channels = pixels.shape[2] - 1
+    out = np.empty((height, width, channels + 1), np.uint8)
+    for first in range(0, channels, 3):
+        three = [min(first + i, channels - 1) for i in range(3)]
+        image = Image.fromarray(np.ascontiguousarray(pixels[..., [*three, channels]]), "RGBA")
+        drawn = np.asarray(image.resize((width, height), _FILTER, box=region))
+        out[..., three] = drawn[..., :3]
+        out[..., channels] = drawn[..., 3]
+    return out
+
+
 class _Grid:
     """Maps document pixels to scaled ones."""
 
@@ -81,12 +99,18 @@ class _Grid:
         return Box(x0, y0, max(x0 + 1, math.ceil(box.x1 * self.sx)), max(y0 + 1, math.ceil(box.y1 * self.sy)))
 
     def node(self, node: Node) -> Node:
+        node = replace(node, mask=self.mask(node.mask), style=scaled_style(node.style, self.sx, self.sy))
         if isinstance(node, Group):
-            return replace(node, mask=self.mask(node.mask), children=tuple(self.node(child) for child in node.children))
+            clip = None if node.clip is None else self.box(node.clip)
+            return replace(node, clip=clip, children=tuple(self.node(child) for child in node.children))
         if isinstance(node, Leaf):
-            pixels = self._drawn(node.pixels, node.box)
             return replace(
-                node, mask=self.mask(node.mask), box=self.box(node.box), pixels=pixels, text=self.text(node.text)
+                node,
+                box=self.box(node.box),
+                pixels=self._drawn(node.pixels, node.box),
+                fill=None if node.fill is None else scaled_paint(node.fill, self.sx, self.sy),
+                stroke=None if node.stroke is None else self._stroked(node.stroke, node.box),
+                text=self.text(node.text),
             )
         return node
 
@@ -109,8 +133,18 @@ class _Grid:
         )
         return text.model_copy(update={"runs": runs})
 
-    def _drawn(self, pixels: Callable[[], Rgba], box: Box) -> Callable[[], Rgba]:
+    def _drawn(self, pixels: Callable[[], Pixels], box: Box) -> Callable[[], Pixels]:
         return lambda: pixels() if box.empty else self._resample(pixels(), box, 0)
+
+    def _stroked(self, stroke: Callable[[], PathStroke | None], box: Box) -> Callable[[], PathStroke | None]:
+        def scaled() -> PathStroke | None:
+            drawn = stroke()
+            if drawn is None or box.empty:
+                return drawn
+            paint = scaled_paint(drawn.paint, self.sx, self.sy)
+            return replace(drawn, coverage=self._resample(drawn.coverage, box, 0), paint=paint)
+
+        return scaled
 
     def _resample(self, pixels: npt.NDArray[np.uint8], box: Box, outside: int) -> npt.NDArray[np.uint8]:
         """``pixels`` of ``box``, padded with ``outside`` to whole target pixels and resampled."""
@@ -122,7 +156,6 @@ class _Grid:
         more_y = max(0, math.ceil(pad_y - top + span_y) - pad_y - box.height)
         pads = [(pad_y, more_y), (pad_x, more_x), *[(0, 0)] * (pixels.ndim - 2)]
         padded = np.pad(pixels, pads, constant_values=outside)
-        image = Image.fromarray(padded, "RGBA" if pixels.ndim == 3 else "L")
         region = (pad_x - left, pad_y - top, pad_x - left + span_x, pad_y - top + span_y)
-        limited = (region[0], region[1], min(region[2], image.width), min(region[3], image.height))
-        return np.array(image.resize((target.width, target.height), _FILTER, box=limited))
+        limited = (region[0], region[1], min(region[2], padded.shape[1]), min(region[3], padded.shape[0]))
+        return _resampled(padded, target.width, target.height, limited)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,12 +16,20 @@ _MAX_NOTES = 16
 _NAME_IN_NOTE = 60
 
 
+class Shadows(StrEnum):
+    """Where what a layer casts behind itself (drop shadow, outer glow) goes."""
+
+    JOINED = "joined"
+    APART = "apart"
+
+
 class FlattenConfig(BaseModel):
     """``extract.*`` of a build: what a stack may be.
 
     Sides are in px; ``max_side`` is the visible box's long side, above which a design is scaled down.
     ``max_canvas_ratio`` caps the canvas per side, in visible sides. ``max_mae`` and ``max_p99`` limit the
-    recomposition error and ``max_region`` its mean over the worst square of 32 px, all in 1/255.
+    recomposition error and ``max_region`` its mean over the worst square of 32 px, all in 1/255. ``shadows``: drop
+    shadows and outer glows become part of their layer (joined) or layers of their own (apart).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -33,6 +42,7 @@ class FlattenConfig(BaseModel):
     max_mae: Annotated[float, Field(ge=0)] = 1.0
     max_p99: Annotated[float, Field(ge=0)] = 25.0
     max_region: Annotated[float, Field(ge=0)] = 32.0
+    shadows: Shadows = Shadows.JOINED
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.planes import Plane, alpha_of, bands, coverage_of, mask_plane, trimmed
 from pipelines.flatten.stack import StackLayer, brief
-from pipelines.formats.tree import Mask
+from pipelines.formats.tree import Mask, Node
+from schemas.design import LayerKind
 from schemas.geometry import Box, union
 
 Scale = Callable[[Box], "Plane | float"]
@@ -25,7 +27,7 @@ _COVERED = 1 / 512  # what is left for the layers below is under half a level
 
 def reweigh(layers: Sequence[StackLayer], scales: Sequence[Scale], note: str) -> list[StackLayer]:
     """The layers (bottom to top) with their weights scaled; those left without alpha are gone."""
-    pixels = [layer.pixels.copy() for layer in layers]
+    pixels = [layer.pixels.copy() for layer in layers]  # read-only ones too
     for band in bands(union(layer.box for layer in layers)):
         before = np.ones((band.height, band.width), np.float32)  # what the layers above let through, unscaled
         after = np.ones((band.height, band.width), np.float32)  # the same once scaled, as stored in 8 bits
@@ -38,7 +40,7 @@ def reweigh(layers: Sequence[StackLayer], scales: Sequence[Scale], note: str) ->
             left = after[spot]
             exact = alpha * before[spot] * scale / np.maximum(left, _COVERED)
             level = np.rint(np.where(left > _COVERED, exact, alpha * scale) * 255).clip(0, 255)
-            pixels[index][part.within(layers[index].box).slices][..., 3] = level.astype(np.uint8)
+            pixels[index][part.within(layers[index].box).slices][..., -1] = level.astype(np.uint8)
             before[spot] *= 1 - alpha
             after[spot] *= 1 - level / np.float32(255)
     made = [replace(old, pixels=new).noted(note) for old, new in zip(layers, pixels, strict=True)]
@@ -69,11 +71,7 @@ def cut_outside(layer: StackLayer, mask: Mask, visible: Box) -> bool:
 
 
 def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -> list[StackLayer]:
-    """``tops`` painted on ``base`` and only there: the run's alpha is the base's, as in Photoshop.
-
-    This is its "blend clipped layers as group"; without that flag clipped layers ignore the base's fill opacity, which
-    the tree does not carry.
-    """
+    """``tops`` painted on ``base`` and only there: the run's alpha is the base's, as in Photoshop."""
     if not tops or not base:
         return list(base)
     where = union(layer.box for layer in base)
@@ -87,3 +85,20 @@ def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -
         return 1.0
 
     return reweigh([*base, *tops], [*[whole] * len(base), *[inside] * len(tops)], "")
+
+
+def pierced(node: Node, own: Sequence[StackLayer], scope: Backdrop) -> None:
+    """Take away what lies below a knockout: in its group, or down to the background for a deep one."""
+
+    def left(box: Box) -> Plane:
+        k = coverage_of(own, box) * np.float32(node.opacity)
+        return 1 - (k if node.mask is None else k * mask_plane(node.mask, box))
+
+    at: Backdrop | None = scope
+    while at is not None:
+        ground = at.layers[:1] if at.layers and at.layers[0].kind is LayerKind.BACKGROUND else []
+        rest = at.layers[len(ground) :]
+        if rest:
+            at.replace([*ground, *reweigh(rest, [left] * len(rest), f"knocked out by {brief(node.name)!r}")])
+        at = at.below if node.blending.knockout == "deep" else None
+    scope.forget()

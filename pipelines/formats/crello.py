@@ -23,8 +23,8 @@ from pipelines.errors import Rejected
 from pipelines.formats import raster
 from pipelines.formats.bounds import TEXT, clean, number
 from pipelines.formats.limits import ReadLimits, unreadable
-from pipelines.formats.psd_text import direction_of, language_of, weight_of
 from pipelines.formats.tree import Document, Leaf
+from pipelines.formats.typography import direction_of, language_of, weight_of
 from schemas.compositing import Rgba, composite, on_solid
 from schemas.design import MAX_TYPE, MIN_TYPE, LayerKind, Text, TextRun
 from schemas.geometry import Box

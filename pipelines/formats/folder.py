@@ -17,6 +17,7 @@ from pipelines.errors import Rejected, UsageError
 from pipelines.formats import raster
 from pipelines.formats.limits import ReadLimits
 from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
+from pipelines.formats.unsaid import plain
 from schemas.design import LayerKind, Record, Share, Text, canonical_json, parse_record
 from schemas.errors import RecordError
 from schemas.geometry import Box
@@ -161,11 +162,12 @@ def _common(entry: _Entry, mask: Mask | None) -> dict[str, object]:
 
 
 def write(document: Document, path: Path) -> None:
-    """Write ``document`` as a layer folder; ``path`` is made and must hold no design yet.
+    """Write ``document`` as a layer folder in sRGB; ``path`` is made and must hold no design yet.
 
     Raises:
-        UsageError: there is a design already.
+        UsageError: there is a design already, or a node has what only pixels could say here (effects, adjustments).
     """
+    document = plain(document, "a layer folder", names=True)
     path.mkdir(parents=True, exist_ok=True)
     if (path / DESIGN).exists():
         raise UsageError(f"{path} holds a design already: choose another folder")

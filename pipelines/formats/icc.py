@@ -1,29 +1,60 @@
-"""Embedded ICC profiles: the littleCMS transform to sRGB, relative colorimetric with black point compensation."""
+"""Embedded ICC profiles: littleCMS transforms to sRGB and back, relative colorimetric with black point compensation."""
 
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageCms
 
+_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, OverflowError)
+_STEPS = 9
+_SAME = 1  # levels
 
+
+@lru_cache(maxsize=16)
 def transform(profile: bytes, mode: str) -> Any:
-    """The transform of Pillow's ``RGB``, ``L`` or ``CMYK`` to sRGB; None for sRGB itself and a profile of no use."""
+    """The transform of Pillow's ``RGB``, ``L`` or ``CMYK`` to sRGB; None for a profile that is sRGB in effect (within
+    one level) and for one of no use: its colours are taken as they are, as viewers do.
+    """
+    built = _built(profile, mode, to_srgb=True)
+    return None if built is not None and mode == "RGB" and _changes_nothing(built) else built
+
+
+@lru_cache(maxsize=16)
+def inverse(profile: bytes, mode: str) -> Any:
+    """The transform of sRGB to the profile's ``RGB``, ``L`` or ``CMYK``; None for a profile of no use."""
+    return _built(profile, mode, to_srgb=False)
+
+
+def _built(profile: bytes, mode: str, *, to_srgb: bool) -> Any:
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
-            return None
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        srgb = ImageCms.createProfile("sRGB")
+        source, target = ((own, mode), (srgb, "RGB")) if to_srgb else ((srgb, "RGB"), (own, mode))
         return ImageCms.buildTransform(
-            source,
-            ImageCms.createProfile("sRGB"),
-            mode,
-            "RGB",
+            source[0],
+            target[0],
+            source[1],
+            target[1],
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None  # a broken profile: the colours are taken as they are, as viewers do
+    except _ERRORS:
+        return None
+
+
+def _changes_nothing(built: Any) -> bool:
+    """Whether a transform of RGB keeps a cube of colours within one level."""
+    levels = np.linspace(0, 255, _STEPS).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(_STEPS, -1, 3)
+    try:
+        converted = ImageCms.applyTransform(Image.fromarray(cube), built)
+    except _ERRORS:
+        return True
+    return int(np.abs(np.asarray(converted, np.int16) - cube).max()) <= _SAME
 
 
 def rgba(image: Image.Image) -> Image.Image:

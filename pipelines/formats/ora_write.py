@@ -20,6 +20,7 @@ from pipelines.errors import UsageError
 from pipelines.formats import raster
 from pipelines.formats.blending import ORA as OPERATORS
 from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
+from pipelines.formats.unsaid import plain
 from schemas.compositing import Rgba
 from schemas.geometry import Box, union
 
@@ -31,14 +32,15 @@ MASK_OPERATOR = "svg:dst-in"
 
 
 def write(document: Document, path: Path) -> None:
-    """Write ``document`` as OpenRaster; text, shapes and fills become pixels.
+    """Write ``document`` as OpenRaster in sRGB; text, shapes and plain fills become pixels.
 
     Raises:
-        UsageError: something of the document cannot be said (effects, a blend mode outside SVG's, no preview).
+        UsageError: something cannot be said (effects, adjustments, a blend mode outside SVG's), or there is no preview.
     """
     preview = document.preview
     if preview is None or preview.shape != (document.height, document.width, 4):
         raise UsageError("OpenRaster stores a merged picture: give the document a preview of its size")
+    document = plain(document, "OpenRaster")
     with zipfile.ZipFile(path, "w") as archive:
         _store(archive, "mimetype", MIMETYPE)
         writer = _Writer(archive, document.visible)
@@ -87,15 +89,12 @@ class _Writer:
                 self.isolated(element, replace(node, clipped=False), (), atop)
             else:
                 self.node(element, replace(node, clipped=False), atop)
-        if isinstance(base, Group) and not clipped and not (base.effects or base.undrawn):
+        if isinstance(base, Group) and not clipped:
             self.stack(element, base.children)
         else:
             self.node(element, replace(base, blend_mode="normal", opacity=1.0, visible=True, mask=None), {})
 
     def node(self, parent: Element, node: Node, extra: dict[str, str]) -> None:
-        if node.effects or node.undrawn:
-            named = ", ".join((*node.effects, *node.undrawn))
-            raise UsageError(f"layer {node.name!r}: draw {named} into its pixels before writing OpenRaster")
         attributes = {**_attributes(node), **extra}
         if isinstance(node, Group):
             if node.opacity < 1:

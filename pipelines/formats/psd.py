@@ -1,7 +1,7 @@
 """Reading PSD and PSB with psd-tools: the header against the limits, then the tree, the merged picture and a full
 render.
 
-The tree says what the file says, without drawing effects or adjustments: those are named in ``Node.undrawn``.
+The tree says what the file says; what the reader cannot make sense of is named in ``Node.undrawn``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from psd_tools.psd.parse_limits import ParseLimitError
 
 from pipelines.errors import Rejected
 from pipelines.formats.limits import ReadLimits, first_line, unreadable
-from pipelines.formats.psd_nodes import nodes_of
-from pipelines.formats.psd_pixels import Colours, has_alpha, merged
+from pipelines.formats.psd_colours import Colours
+from pipelines.formats.psd_nodes import Reader
+from pipelines.formats.psd_pixels import has_alpha, merged
 from pipelines.formats.tree import Document
 from schemas.compositing import Rgba
 from schemas.ledger import Code
@@ -49,7 +50,7 @@ def read(path: Path, limits: ReadLimits) -> Document:
     with unreadable("psd-tools cannot read it"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         colours = Colours.of(psd)
-        nodes = nodes_of(psd, colours, limits)
+        nodes = Reader(psd, colours, limits).nodes(psd)
         preview = merged(psd, colours, limits)
         if nodes and preview is not None and _flat(preview):
             preview = None  # written without a merged picture: some programs leave a black or white one
@@ -61,6 +62,7 @@ def read(path: Path, limits: ReadLimits) -> Document:
             render=_render(psd) if nodes else None,
             colour_mode=psd.color_mode.name,
             depth=psd.depth,
+            space=colours.space,
             opaque_on_white=preview is not None and not has_alpha(psd, colours),
         )
 

@@ -1,72 +1,100 @@
-"""The names of a layer's effects, as far as they would show."""
+"""A layer's style from its effect descriptors: which effects are on, in the order in which they are painted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from psd_tools.constants import Tag
 from psd_tools.psd.descriptor import Descriptor, List
 
+from pipelines.formats import psd_effects_legacy as legacy
+from pipelines.formats import psd_effects_read as read
+from pipelines.formats.psd_colours import Colours
+from pipelines.formats.psd_descriptors import MAX_ITEMS, flag
+from pipelines.formats.psd_effects_read import Light, Source
+from pipelines.formats.style import AnyEffect
+
+__all__ = ["Light", "style_of"]
 _TAGS = (
-    Tag.OBJECT_BASED_EFFECTS_LAYER_INFO,
     Tag.OBJECT_BASED_EFFECTS_LAYER_INFO_V0,
     Tag.OBJECT_BASED_EFFECTS_LAYER_INFO_V1,
+    Tag.OBJECT_BASED_EFFECTS_LAYER_INFO,
 )
-_NAMES = {
-    b"DrSh": "drop-shadow",
-    b"IrSh": "inner-shadow",
-    b"OrGl": "outer-glow",
-    b"IrGl": "inner-glow",
-    b"SoFi": "color-overlay",
-    b"GrFl": "gradient-overlay",
-    b"patternFill": "pattern-overlay",
-    b"FrFX": "stroke",
-    b"ebbl": "bevel-emboss",
-    b"ChFX": "satin",
-}
-_LEGACY = {
-    b"dsdw": "drop-shadow",
-    b"isdw": "inner-shadow",
-    b"oglw": "outer-glow",
-    b"iglw": "inner-glow",
-    b"bevl": "bevel-emboss",
-    b"sofi": "color-overlay",
-}
+"""``lmfx`` holds every instance of an effect; ``lfx2`` beside it only the first ones, for older programs."""
 
 
-def descriptors(layer: Any) -> Iterator[Descriptor]:
-    """The descriptors of the effects that are switched on. One without the key ``present`` counts as present: programs
-    before Photoshop CC 2015 did not write it."""
-    data = next((found for tag in _TAGS if isinstance(found := layer.tagged_blocks.get_data(tag), Descriptor)), None)
-    if data is None or not _on(data, b"masterFXSwitch", True):
+@dataclass(frozen=True)
+class _Kind:
+    name: str
+    read: Callable[[Descriptor, Source], AnyEffect | None]
+
+
+_KINDS: Mapping[bytes, _Kind] = {
+    b"DrSh": _Kind("drop-shadow", read.drop_shadow),
+    b"OrGl": _Kind("outer-glow", read.outer_glow),
+    b"patternFill": _Kind("pattern-overlay", read.pattern_overlay),
+    b"GrFl": _Kind("gradient-overlay", read.gradient_overlay),
+    b"SoFi": _Kind("color-overlay", read.color_overlay),
+    b"ChFX": _Kind("satin", read.satin),
+    b"IrGl": _Kind("inner-glow", read.inner_glow),
+    b"IrSh": _Kind("inner-shadow", read.inner_shadow),
+    b"FrFX": _Kind("stroke", read.stroke),
+    b"ebbl": _Kind("bevel-emboss", read.bevel),
+}
+"""By class, in the order in which they are painted."""
+_ORDER = {kind: place for place, kind in enumerate(_KINDS)}
+_LISTS: Mapping[bytes, bytes] = {
+    b"dropShadowMulti": b"DrSh",
+    b"innerShadowMulti": b"IrSh",
+    b"solidFillMulti": b"SoFi",
+    b"gradientFillMulti": b"GrFl",
+    b"patternFillMulti": b"patternFill",
+    b"frameFXMulti": b"FrFX",
+}
+
+Style = tuple[tuple[AnyEffect, ...], tuple[str, ...], tuple[str, ...]]
+
+
+def style_of(layer: Any, colours: Colours, light: Light) -> Style:
+    """A layer's style: its visible effects, bottom to top as they are painted; their names, each once; and what of
+    them cannot be drawn.
+    """
+    source = Source(layer, colours, light)
+    if not any(tag in layer.tagged_blocks for tag in _TAGS):
+        return legacy.style_of(layer.tagged_blocks.get_data(Tag.EFFECTS_LAYER), source)
+    style: list[AnyEffect] = []
+    names: list[str] = []
+    for key, item in sorted(_visible(layer), key=lambda found: _ORDER.get(found[0], len(_ORDER))):
+        kind = _KINDS.get(key)
+        if kind is None:
+            name = key.decode("ascii", "replace").strip()
+            source.problems.append(f"effect {name}")
+            names.append(name)
+            continue
+        names.append(kind.name)
+        effect = kind.read(item, source)
+        if effect is not None:
+            style.append(effect)
+    return tuple(style), tuple(dict.fromkeys(names)), tuple(dict.fromkeys(source.problems))
+
+
+def _visible(layer: Any) -> Iterator[tuple[bytes, Descriptor]]:
+    """The class and descriptor of each effect that is switched on, of several alike the undermost first.
+
+    One without the key ``present`` counts as present: programs before Photoshop CC 2015 did not write it.
+    """
+    blocks = (layer.tagged_blocks.get_data(tag) for tag in _TAGS)
+    data = next((found for found in blocks if isinstance(found, Descriptor)), None)
+    if data is None or not flag(data, b"masterFXSwitch", True):
         return
+    listed = {_LISTS.get(key) for key in data if isinstance(data[key], List) and len(data[key])}
     for key in data:
         value = data[key]
-        for item in value if isinstance(value, List) else (value,):
-            if isinstance(item, Descriptor) and _on(item, b"present", True) and _on(item, b"enab", False):
-                yield item
-
-
-def effects_of(layer: Any) -> tuple[str, ...]:
-    """The names of a layer's visible effects, each once; unknown ones by their class."""
-    names = [_NAMES.get(item.classID, item.classID.decode("ascii", "replace").strip()) for item in descriptors(layer)]
-    if not any(tag in layer.tagged_blocks for tag in _TAGS):
-        names = list(_legacy(layer))
-    return tuple(dict.fromkeys(names))
-
-
-def _legacy(layer: Any) -> Iterator[str]:
-    """Effects of Photoshop 5 and 6 files, which have no descriptor."""
-    data = layer.tagged_blocks.get_data(Tag.EFFECTS_LAYER)
-    if data is None:
-        return
-    for key in data:
-        name = _LEGACY.get(bytes(getattr(key, "value", key)))
-        if name and getattr(data[key], "enabled", False):
-            yield name
-
-
-def _on(descriptor: Descriptor, key: bytes, default: bool) -> bool:
-    value = descriptor.get(key)
-    return default if value is None else bool(getattr(value, "value", value))
+        instances = [value] if isinstance(value, Descriptor) else list(value) if isinstance(value, List) else []
+        if isinstance(value, Descriptor) and value.classID in listed:
+            continue  # the first of the list once more
+        for item in reversed(instances[:MAX_ITEMS]):
+            if isinstance(item, Descriptor) and flag(item, b"present", True) and flag(item, b"enab", False):
+                yield bytes(getattr(item.classID, "value", item.classID)), item

@@ -16,7 +16,8 @@ from psd_tools.composite.vector import draw_vector_mask
 from psd_tools.constants import ChannelID
 
 from pipelines.formats.limits import ReadLimits, unreadable
-from pipelines.formats.psd_pixels import Colours, layer_pixels, strict_decompression
+from pipelines.formats.psd_colours import Colours
+from pipelines.formats.psd_pixels import layer_alpha, strict_decompression
 from pipelines.formats.tree import Mask
 from schemas.geometry import Box, union
 
@@ -104,7 +105,8 @@ def _repeats_alpha(layer: Any, mask: Mask, colours: Colours) -> bool:
     record = layer._record
     if tuple(mask.box) != (record.left, record.top, record.right, record.bottom):
         return False
-    return bool(np.array_equal(layer_pixels(layer, colours)[..., 3], mask.pixels))
+    alpha = layer_alpha(layer, colours)
+    return alpha is not None and bool(np.array_equal(alpha, mask.pixels))
 
 
 def _dense(mask: Mask, density: int | None) -> Mask:

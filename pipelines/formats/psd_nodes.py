@@ -1,90 +1,152 @@
-"""The PSD layer tree as Nodes: kinds, boxes, opacity, blend modes, groups, artboards, and what is not drawn."""
+"""The PSD layer tree as Nodes: kinds, boxes, opacity, blend modes, groups, artboards, adjustments."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from psd_tools.api.layers import AdjustmentLayer, Artboard, FillLayer, Group, ShapeLayer, TypeLayer
-from psd_tools.composite.utils import has_fill
+from psd_tools.api.layers import Artboard, FillLayer, Group, ShapeLayer, TypeLayer
 from psd_tools.constants import BlendMode, ChannelID, Clipping, Tag
 
 from pipelines.formats import tree
 from pipelines.formats.blending import FROM_PSD
 from pipelines.formats.limits import ReadLimits
-from pipelines.formats.psd_effects import effects_of
+from pipelines.formats.psd_adjust import adjustment_of
+from pipelines.formats.psd_blending import blending_of
+from pipelines.formats.psd_colours import Colours
+from pipelines.formats.psd_effects import Light, style_of
 from pipelines.formats.psd_masks import mask_of
-from pipelines.formats.psd_pixels import Colours, layer_pixels
+from pipelines.formats.psd_pixels import layer_pixels
 from pipelines.formats.psd_text import text_of
-from pipelines.formats.psd_vector import draw, drawn_box
-from schemas.compositing import Rgba
+from pipelines.formats.psd_vector import drawn_box, fill_of, is_drawn, pen_of, shape_pixels
 from schemas.design import LayerKind
 from schemas.geometry import Box
 
-_BURNS = ("color-burn", "linear-burn", "color-dodge", "linear-dodge")
-_FILL_IS_NOT_OPACITY = frozenset((*_BURNS, "vivid-light", "linear-light", "hard-mix", "difference"))
-_FULL_RANGE = ((0, 65535), (0, 65535))
-_LEGACY_ADJUSTMENTS = {Tag.BRIGHTNESS_AND_CONTRAST: "brightness-contrast", Tag.SELECTIVE_COLOR: "selective-color"}
 _ARTBOARD_TAGS = (Tag.ARTBOARD_DATA1, Tag.ARTBOARD_DATA2, Tag.ARTBOARD_DATA3)
 
 
-def nodes_of(parent: Any, colours: Colours, limits: ReadLimits) -> tuple[tree.Node, ...]:
-    """The children of a document or group, bottom to top."""
-    return tuple(_node(layer, colours, limits) for layer in parent)
+class Reader:
+    """Turns the layers of one document into nodes."""
+
+    def __init__(self, psd: Any, colours: Colours, limits: ReadLimits) -> None:
+        self.psd, self.colours, self.limits = psd, colours, limits
+        self.light = Light.of(psd)
+
+    def nodes(self, parent: Any) -> tuple[tree.Node, ...]:
+        """The children of a document or group, bottom to top."""
+        return tuple(self._node(layer) for layer in parent)
+
+    def _node(self, layer: Any) -> tree.Node:
+        record = layer._record
+        size = max(0, record.right - record.left), max(0, record.bottom - record.top)
+        self.limits.check_layer(layer.name, record.left, record.top, *size)
+        if isinstance(layer, Group):
+            return self._group(layer)
+        adjustment = adjustment_of(layer, self.colours)
+        if adjustment is not None:
+            return self._adjustment(layer, *adjustment)
+        return self._leaf(layer)
+
+    def _adjustment(self, layer: Any, kind: str, apply: Callable[[Any], Any] | None) -> tree.Adjustment:
+        common = self._common(layer, Box(0, 0, self.psd.width, self.psd.height))
+        if apply is None:
+            common["undrawn"] = (*common["undrawn"], f"adjustment:{kind}")
+            return tree.Adjustment(**common, kind=kind)
+        return tree.Adjustment(**common, kind=kind, apply=apply)
+
+    def _leaf(self, layer: Any) -> tree.Leaf:
+        record = layer._record
+        box = Box(record.left, record.top, record.right, record.bottom)
+        paint: dict[str, Any] = {}
+        problems: list[str] = []
+        if layer.has_pixels() and not box.empty:
+            paint, problems = self._stored(layer, box)
+        elif is_drawn(layer):
+            box = drawn_box(layer)
+            paint, problems = self._drawn(layer, box)
+        if not paint or box.empty:
+            box = Box(0, 0, 0, 0)
+            paint = {"pixels": partial(np.zeros, (0, 0, self.colours.channels + 1), np.uint8)}
+        common = self._common(layer, box)
+        common["undrawn"] = (*common["undrawn"], *problems)
+        text = text_of(layer, self.colours) if isinstance(layer, TypeLayer) else None
+        return tree.Leaf(**common, **paint, kind=_kind(layer), box=box, text=text)
+
+    def _stored(self, layer: Any, box: Box) -> tuple[dict[str, Any], list[str]]:
+        """The paint of a layer with pixels: they are what Photoshop drew, a shape's pen line included."""
+        channels = zip(layer._record.channel_info, layer._channels, strict=False)
+        present = {int(info.id) for info, data in channels if data.data}
+        if not present.issuperset(range(self.colours.count)):
+            return {}, ["missing colour channels"]
+        paint: dict[str, Any] = {"pixels": partial(layer_pixels, layer, self.colours)}
+        if is_drawn(layer):
+            filled = fill_of(layer, self.colours)[0] is not None
+            paint["stroke"], _ = pen_of(layer, box, self.colours, filled=filled)
+        return paint, []
+
+    def _drawn(self, layer: Any, box: Box) -> tuple[dict[str, Any], list[str]]:
+        """The paint of a fill or shape that is stored as words alone."""
+        self.limits.check_layer(layer.name, box.x0, box.y0, box.width, box.height)
+        fill, problems = fill_of(layer, self.colours)
+        stroke, of_stroke = pen_of(layer, box, self.colours, filled=fill is not None)
+        pixels = partial(shape_pixels, layer, box, fill, self.colours)
+        return {"pixels": pixels, "fill": fill, "stroke": stroke}, [*problems, *of_stroke]
+
+    def _group(self, group: Any) -> tree.Group:
+        children = self.nodes(group)
+        box = Box(*(int(side) for side in group.bbox))
+        common = self._common(group, box)
+        isolated = group.blend_mode is not BlendMode.PASS_THROUGH or bool(common["style"])
+        if not isinstance(group, Artboard):
+            return tree.Group(**common, children=children, isolated=isolated)
+        self.limits.check_layer(group.name, box.x0, box.y0, box.width, box.height)
+        background = self._background(group, box)
+        children = (background, *children) if background else children
+        return tree.Group(**common, children=children, isolated=True, clip=box)
+
+    def _background(self, artboard: Any, box: Box) -> tree.Leaf | None:
+        """The colour under an artboard's layers (1 white, 2 black, 3 none: a preview says so, 4 its own) as a fill."""
+        data = next(
+            (found for tag in _ARTBOARD_TAGS if (found := artboard.tagged_blocks.get_data(tag)) is not None), None
+        )
+        kind = int(data.get(b"artboardBackgroundType", 3)) if data is not None else 3
+        rgb = {1: (1.0, 1.0, 1.0), 2: (0.0, 0.0, 0.0)}.get(kind)
+        own = data.get(b"Clr ") if data is not None and kind == 4 else None
+        if own is not None:
+            red, green, blue = (float(own.get(key, 0)) / 255 for key in (b"Rd  ", b"Grn ", b"Bl  "))
+            rgb = (red, green, blue)
+        if rgb is None or box.empty:
+            return None
+        codes = np.rint(np.array((*self.colours.codes(rgb), 1.0)) * 255).astype(np.uint8)
+        pixels = partial(np.full, (box.height, box.width, len(codes)), codes, np.uint8)
+        return tree.Leaf(name=f"{artboard.name} background", kind=LayerKind.FILL, box=box, pixels=pixels)
+
+    def _common(self, layer: Any, box: Box) -> dict[str, Any]:
+        """The fields that all nodes share."""
+        through = layer.blend_mode is BlendMode.PASS_THROUGH
+        mask, mask_problems = mask_of(layer, self.colours, self.limits, box)
+        style, names, style_problems = style_of(layer, self.colours, self.light)
+        blending, blending_problems = blending_of(layer, self.colours)
+        return {
+            "name": layer.name.rstrip("\0"),
+            "visible": bool(layer.visible),
+            "opacity": layer.opacity / 255,
+            "fill_opacity": _fill_opacity(layer),
+            "blend_mode": "normal" if through else FROM_PSD[layer.blend_mode.value],
+            "clipped": layer._record.clipping is Clipping.NON_BASE,  # Layer.clipping says False for groups
+            "mask": mask,
+            "effects": names,
+            "style": style,
+            "blending": blending,
+            "undrawn": (*mask_problems, *style_problems, *blending_problems),
+        }
 
 
-def _node(layer: Any, colours: Colours, limits: ReadLimits) -> tree.Node:
-    record = layer._record
-    limits.check_layer(layer.name, record.left, record.top, *_size(record))
-    if isinstance(layer, Group):
-        return _group(layer, colours, limits)
-    box, pixels, problem = _pixels(layer, colours, limits)
-    common = _common(layer, colours, limits, box)
-    if problem:
-        common["undrawn"] = (*common["undrawn"], problem)
-    text = text_of(layer, colours) if isinstance(layer, TypeLayer) else None
-    return tree.Leaf(**common, kind=_kind(layer), box=box, pixels=pixels, text=text)
-
-
-def _size(record: Any) -> tuple[int, int]:
-    return max(0, record.right - record.left), max(0, record.bottom - record.top)
-
-
-def _pixels(layer: Any, colours: Colours, limits: ReadLimits) -> tuple[Box, Callable[[], Rgba], str | None]:
-    """A layer's box, its pixels when asked for, and what of it cannot be drawn."""
-    empty = Box(0, 0, 0, 0), _nothing
-    adjustment = _adjustment(layer)
-    if adjustment:
-        return *empty, f"adjustment:{adjustment}"
-    record = layer._record
-    stored = Box(record.left, record.top, record.right, record.bottom)
-    if layer.has_pixels() and not stored.empty:
-        present = {int(info.id) for info, data in zip(record.channel_info, layer._channels, strict=False) if data.data}
-        if not present.issuperset(range(colours.count)):
-            return *empty, "missing colour channels"
-        return stored, partial(layer_pixels, layer, colours), None
-    if isinstance(layer, FillLayer | ShapeLayer) or has_fill(layer):
-        box = drawn_box(layer)
-        limits.check_layer(layer.name, box.x0, box.y0, box.width, box.height)
-        return (box, partial(draw, layer, box, colours), None) if not box.empty else (*empty, None)
-    return *empty, None
-
-
-def _nothing() -> Rgba:
-    return np.zeros((0, 0, 4), np.uint8)
-
-
-def _adjustment(layer: Any) -> str | None:
-    if isinstance(layer, AdjustmentLayer):
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(layer).__name__).lower()
-    if not layer.has_pixels() and not isinstance(layer, FillLayer):
-        for tag, name in _LEGACY_ADJUSTMENTS.items():
-            if tag in layer.tagged_blocks:
-                return name
-    return None
+def _fill_opacity(layer: Any) -> float:
+    value = layer.tagged_blocks.get_data(Tag.BLEND_FILL_OPACITY, 255)
+    return min(255, max(0, int(getattr(value, "value", value)))) / 255
 
 
 def _kind(layer: Any) -> LayerKind:
@@ -92,91 +154,8 @@ def _kind(layer: Any) -> LayerKind:
         return LayerKind.TEXT
     if isinstance(layer, ShapeLayer):
         return LayerKind.SHAPE
-    if isinstance(layer, FillLayer | AdjustmentLayer):
+    if isinstance(layer, FillLayer):
         return LayerKind.SHAPE if layer.has_vector_mask() else LayerKind.FILL
     bottom = layer.parent is layer._psd and layer._psd[0] is layer
     opaque = all(info.id != ChannelID.TRANSPARENCY_MASK for info in layer._record.channel_info)
     return LayerKind.BACKGROUND if bottom and opaque and layer.has_pixels() else LayerKind.IMAGE
-
-
-def _group(group: Any, colours: Colours, limits: ReadLimits) -> tree.Group:
-    children = nodes_of(group, colours, limits)
-    common = _common(group, colours, limits, Box(*(int(side) for side in group.bbox)))
-    isolated = group.blend_mode is not BlendMode.PASS_THROUGH
-    if isinstance(group, Artboard):
-        box = Box(*(int(side) for side in group.bbox))
-        limits.check_layer(group.name, box.x0, box.y0, box.width, box.height)
-        background = _artboard_background(group, box)
-        children = (background, *children) if background else children
-        if common["mask"] is None:  # an artboard clips what lies in it
-            common["mask"] = tree.Mask(box, np.full((box.height, box.width), 255, np.uint8), 0)
-        isolated = True
-    return tree.Group(**common, children=children, isolated=isolated)
-
-
-def _artboard_background(artboard: Any, box: Box) -> tree.Leaf | None:
-    """The colour under an artboard's layers (1 transparent, 2 white, 3 black, 4 its own) as a fill."""
-    data = next((found for tag in _ARTBOARD_TAGS if (found := artboard.tagged_blocks.get_data(tag)) is not None), None)
-    kind = int(data.get(b"artboardBackgroundType", 1)) if data is not None else 1
-    colour = {2: (255, 255, 255), 3: (0, 0, 0)}.get(kind)
-    own = data.get(b"Clr ") if data is not None and kind == 4 else None
-    if own is not None:
-        red, green, blue = (min(255, max(0, round(float(own.get(key, 0))))) for key in (b"Rd  ", b"Grn ", b"Bl  "))
-        colour = (red, green, blue)
-    if colour is None or box.empty:
-        return None
-    fill = np.array((*colour, 255), np.uint8)
-    return tree.Leaf(
-        name=f"{artboard.name} background",
-        kind=LayerKind.FILL,
-        box=box,
-        pixels=lambda: np.broadcast_to(fill, (box.height, box.width, 4)).copy(),
-    )
-
-
-def _common(layer: Any, colours: Colours, limits: ReadLimits, box: Box) -> dict[str, Any]:
-    """The fields that leaves and groups share."""
-    through = layer.blend_mode is BlendMode.PASS_THROUGH
-    blend_mode = "normal" if through else FROM_PSD[layer.blend_mode.value]
-    effects = effects_of(layer)
-    mask, mask_problems = mask_of(layer, colours, limits, box)
-    fill = int(layer.tagged_blocks.get_data(Tag.BLEND_FILL_OPACITY, 255))
-    opacity = layer.opacity / 255
-    undrawn = [*effects, *mask_problems, *_advanced_blending(layer)]
-    if fill < 255 and (effects or blend_mode in _FILL_IS_NOT_OPACITY):
-        undrawn.append("fill-opacity")
-    if not effects:
-        opacity *= fill / 255
-    return {
-        "name": layer.name.rstrip("\0"),
-        "visible": bool(layer.visible),
-        "opacity": opacity,
-        "blend_mode": blend_mode,
-        "clipped": layer._record.clipping is Clipping.NON_BASE,  # Layer.clipping says False for groups
-        "mask": mask,
-        "effects": effects,
-        "undrawn": tuple(undrawn),
-    }
-
-
-def _advanced_blending(layer: Any) -> list[str]:
-    """Blending options of a layer that the tree has no words for."""
-    found = []
-    ranges = layer._record.blending_ranges
-    stored = [*(ranges.composite_ranges or ()), *(pair for channel in ranges.channel_ranges or () for pair in channel)]
-    pairs = [tuple(pair) for pair in stored]
-    if any(pair != _FULL_RANGE[0] for pair in pairs):
-        found.append("blend-if")
-    blocks = layer.tagged_blocks
-    if _flag(blocks, Tag.KNOCKOUT_SETTING, 0):
-        found.append("knockout")
-    if blocks.get_data(Tag.CHANNEL_BLENDING_RESTRICTIONS_SETTING):
-        found.append("channel-restrictions")
-    if not _flag(blocks, Tag.BLEND_CLIPPING_ELEMENTS, 1) and layer.has_clip_layers():
-        found.append("clipped-layers-blend-alone")
-    return found
-
-
-def _flag(blocks: Any, tag: Tag, default: int) -> int:
-    value = blocks.get_data(tag, default)
-    return int(getattr(value, "value", value))

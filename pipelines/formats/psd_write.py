@@ -1,8 +1,9 @@
-"""Writing PSD and PSB: pixel layers and groups with masks, clipping, blend modes and a merged picture with alpha.
+"""Writing PSD and PSB: pixel layers, fill layers and groups with masks, clipping, blend modes, effects and blending
+options that stay editable, and a merged picture with alpha.
 
 The record is built from psd-tools' low-level structures, so nothing is composited again and no clock or random id
-gets in: the same document gives the same bytes. Text, shapes and fills become pixel layers: the format's own text
-needs a layout engine.
+gets in: the same document gives the same bytes. Colours are written in sRGB. Text and shapes become pixel layers: the
+format's own text needs a layout engine.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ from psd_tools.psd.layer_and_mask import (
     LayerRecords,
     MaskData,
 )
-from psd_tools.psd.tagged_blocks import TaggedBlocks
+from psd_tools.psd.patterns import Patterns
+from psd_tools.psd.tagged_blocks import TaggedBlock, TaggedBlocks
 
 from pipelines.errors import UsageError
 from pipelines.formats.blending import PSD as BLEND_KEYS
+from pipelines.formats.psd_write_blending import add_artboard, add_fill, add_looks
+from pipelines.formats.psd_write_paint import Paints
 from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
+from pipelines.formats.unsaid import refuse
 from schemas.compositing import Rgba
+from schemas.geometry import Box
 
 Plane = npt.NDArray[np.uint8]
 PSD_MAX_SIDE = 30_000
@@ -49,7 +55,8 @@ def write(document: Document, path: Path) -> None:
     """Write ``document`` as PSD, or as PSB where the suffix says so. Opacity is stored in 1/255.
 
     Raises:
-        UsageError: what a PSD cannot say: effects, an unknown blend mode, no preview, too large a side.
+        UsageError: what a PSD cannot say: adjustments (the tree has no parameters), a shape's pen, an unknown blend
+            mode, no preview, too large a side.
     """
     preview = document.preview
     if preview is None or preview.shape != (document.height, document.width, 4):
@@ -57,7 +64,8 @@ def write(document: Document, path: Path) -> None:
     version = 2 if path.suffix.lower() == ".psb" else 1
     if version == 1 and max(document.width, document.height) > PSD_MAX_SIDE:
         raise UsageError(f"a PSD has at most {PSD_MAX_SIDE} px a side: write a .psb")
-    entries = list(_entries(document.nodes, version))
+    writer = _Writer(document, version)
+    entries = list(writer.entries(document.nodes))
     records: Any = [record for record, _ in entries]
     channels: Any = [stored for _, stored in entries]
     info = LayerInfo(
@@ -79,7 +87,7 @@ def write(document: Document, path: Path) -> None:
         header=header,
         image_resources=_resources(),
         layer_and_mask_information=LayerAndMaskInformation(
-            layer_info=info, global_layer_mask_info=GlobalLayerMaskInfo(), tagged_blocks=TaggedBlocks()
+            layer_info=info, global_layer_mask_info=GlobalLayerMaskInfo(), tagged_blocks=_patterns(writer.paints)
         ),
         image_data=merged,
     )
@@ -102,39 +110,73 @@ def _matted(pixels: Rgba) -> tuple[Plane, ...]:
     return (*planes, alpha)
 
 
-def _entries(nodes: Iterable[Node], version: int) -> Iterable[_Entry]:
-    """Layer records bottom to top; a group is its lower divider, its children and its own record."""
-    for node in nodes:
-        if node.effects or node.undrawn:
-            named = ", ".join((*node.effects, *node.undrawn))
-            raise UsageError(f"layer {node.name!r}: draw {named} into its pixels before writing a PSD")
-        if isinstance(node, Group):
-            yield _divider()
-            yield from _entries(node.children, version)
-            yield _group(node, version)
-        elif isinstance(node, Leaf):
-            yield _leaf(node, version)
-        else:
-            raise TypeError(f"a node is a Leaf or a Group, not {type(node).__name__}")
+def _patterns(paints: Paints) -> TaggedBlocks:
+    """The blocks of the whole file: the patterns that layers name."""
+    blocks = TaggedBlocks()
+    if paints.patterns:
+        stored: Any = list(paints.patterns.values())
+        data: Any = Patterns(stored)  # type: ignore[call-arg]
+        blocks[Tag.PATTERNS1] = TaggedBlock(key=Tag.PATTERNS1, data=data)
+    return blocks
 
 
-def _leaf(leaf: Leaf, version: int) -> _Entry:
-    record = _record(leaf)
-    box = leaf.box
-    record.top, record.left, record.bottom, record.right = box.y0, box.x0, box.y1, box.x1
-    pixels = leaf.pixels()
-    if pixels.shape != (box.height, box.width, 4):
-        raise UsageError(f"layer {leaf.name!r}: pixels {pixels.shape[1]} x {pixels.shape[0]} px, box {list(box)}")
-    planes = (pixels[..., 3], pixels[..., 0], pixels[..., 1], pixels[..., 2])
-    return _finish(record, [_channel(plane, version) for plane in planes], leaf.mask, version)
+class _Writer:
+    def __init__(self, document: Document, version: int) -> None:
+        self.document = document
+        self.version = version
+        self.paints = Paints(document.space)
+
+    def entries(self, nodes: Iterable[Node]) -> Iterable[_Entry]:
+        """Layer records bottom to top; a group is its lower divider, its children and its own record."""
+        for node in nodes:
+            refuse(node, "a PSD", effects=True)
+            if isinstance(node, Group):
+                yield _divider()
+                yield from self.entries(node.children)
+                yield self.group(node)
+            elif isinstance(node, Leaf):
+                yield self.leaf(node)
+            else:
+                raise TypeError(f"a node is a Leaf or a Group, not {type(node).__name__}")
+
+    def leaf(self, leaf: Leaf) -> _Entry:
+        record = _record(leaf)
+        add_looks(record, leaf, self.paints)
+        box, mask = leaf.box, leaf.mask
+        pixels = leaf.pixels()
+        if pixels.shape != (box.height, box.width, self.document.space.channels + 1):
+            raise UsageError(f"layer {leaf.name!r}: pixels {pixels.shape[1]} x {pixels.shape[0]} px, box {list(box)}")
+        if leaf.fill is not None:
+            add_fill(record, leaf, self.document.visible, self.paints)
+            return _finish(record, _empty(), _shape(leaf, pixels[..., -1], self.document.visible), self.version)
+        record.top, record.left, record.bottom, record.right = box.y0, box.x0, box.y1, box.x1
+        pixels = self.document.space.rgba(pixels)
+        planes = (pixels[..., 3], pixels[..., 0], pixels[..., 1], pixels[..., 2])
+        return _finish(record, [_channel(plane, self.version) for plane in planes], mask, self.version)
+
+    def group(self, group: Group) -> _Entry:
+        record = _record(group)
+        add_looks(record, group, self.paints)
+        if group.clip is not None:
+            add_artboard(record, group.clip)
+        through = not group.isolated and group.blend_mode == "normal"
+        mode = BlendMode.PASS_THROUGH if through else BlendMode(BLEND_KEYS[group.blend_mode])
+        record.tagged_blocks.set_data(Tag.SECTION_DIVIDER_SETTING, kind=SectionDivider.OPEN_FOLDER, blend_mode=mode)
+        return _finish(record, _empty(), group.mask, self.version)
 
 
-def _group(group: Group, version: int) -> _Entry:
-    record = _record(group)
-    through = not group.isolated and group.blend_mode == "normal"
-    mode = BlendMode.PASS_THROUGH if through else BlendMode(BLEND_KEYS[group.blend_mode])
-    record.tagged_blocks.set_data(Tag.SECTION_DIVIDER_SETTING, kind=SectionDivider.OPEN_FOLDER, blend_mode=mode)
-    return _finish(record, _empty(), group.mask, version)
+def _shape(leaf: Leaf, alpha: Plane, visible: Box) -> Mask | None:
+    """The mask that gives a fill layer, which covers all, the shape and the mask of ``leaf``."""
+    box, mask = leaf.box, leaf.mask
+    if box == box.union(visible) and bool((alpha == 255).all()):
+        return mask
+    if mask is None:
+        return Mask(box, alpha, 0)
+    shown = np.full(alpha.shape, mask.outside, np.uint8)
+    part = mask.box.intersect(box)
+    if not part.empty:
+        shown[part.within(box).slices] = mask.pixels[part.within(mask.box).slices]
+    return Mask(box, np.rint(alpha * (shown / np.float32(255))).astype(np.uint8), 0)
 
 
 def _divider() -> _Entry:

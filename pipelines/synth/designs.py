@@ -14,11 +14,12 @@ from pipelines.synth import banners, posters, prints, screens, socials, words
 from pipelines.synth.dice import Dice
 from pipelines.synth.fonts import draw_pairing
 from pipelines.synth.grounds import finish
+from pipelines.synth.looks import Looks
 from pipelines.synth.palettes import draw_palette
 from pipelines.synth.scene import Scene
 
 BLOCK = 8
-_FAMILIES, _TEMPLATE, _VARIANT, _FORMAT = range(4)  # separate streams of the same key
+_FAMILIES, _TEMPLATE, _VARIANT, _FORMAT, _LOOKS = range(5)  # separate streams of the same key
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def kind_of(seed: int, index: int) -> str:
 
 
 def design(seed: int, index: int, *, simple: bool = False) -> Document:
-    """Design ``index`` of ``seed``. ``simple``: within what OpenRaster can say of clipping."""
+    """Design ``index`` of ``seed``; with effects if it is to be a PSD. ``simple``: clipping that OpenRaster can say."""
     member = member_of(seed, index)
     template, variant = Dice(seed, member.leader, _TEMPLATE), Dice(seed, index, _VARIANT)
     name = template.pick(tuple(KINDS), (0.25, 0.16, 0.23, 0.2, 0.16))
@@ -93,13 +94,16 @@ def design(seed: int, index: int, *, simple: bool = False) -> Document:
     if width * height > 2_000_000 and variant.chance(0.6):
         width, height = width // 2, height // 2
     language = words.draw_language(template if member.place == 0 else variant)
+    palette = draw_palette(variant)
+    effects = format_of(seed, index) == "psd"  # the other formats cannot keep them
     scene = Scene(
         width,
         height,
         variant,
-        draw_palette(variant),
+        palette,
         draw_pairing(template, "en").for_language(language),
         words.draw_copy(variant, language, _SUITED.get(layout, ())),
+        Looks(Dice(seed, index, _LOOKS), palette, (width * height) ** 0.5 / 100, on=effects),
         overflow=variant.chance(0.64),
         simple=simple,
     )

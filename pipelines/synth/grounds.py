@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.synth import shapes
+from pipelines.synth.looks import ramp
 from pipelines.synth.noise import fractal, radial, slope, tint
 from pipelines.synth.palettes import Rgb, mix, turned
 from pipelines.synth.scene import Scene
@@ -22,10 +23,12 @@ def ground(s: Scene, colour: Rgb | None = None) -> Rgb:
     elif style == "plain":
         s.fill("Background", base, kind=LayerKind.BACKGROUND, bleed=s.dice.pick((0, 0, 0.03)))
     elif style == "linear":
+        degrees = s.dice.uniform(0, 180)
         s.fill(
             "Background gradient",
-            tint(slope(s.width, s.height, s.dice.uniform(0, 180)), base, other),
+            tint(slope(s.width, s.height, degrees), base, other),
             kind=LayerKind.BACKGROUND,
+            paint=ramp((base, 1), (other, 1), angle=-degrees),
         )
     elif style == "radial":
         field = radial(s.width, s.height, s.dice.uniform(0.2, 0.8), s.dice.uniform(0.1, 0.7), s.dice.uniform(0.6, 0.95))
@@ -226,13 +229,17 @@ def finish(s: Scene) -> None:
             blend=s.dice.pick(("overlay", "soft-light")),
         )
     if s.dice.chance(0.2):
-        wash = tint(slope(s.width, s.height, s.dice.uniform(0, 360)), s.palette.primary, s.palette.accent)
+        degrees = s.dice.uniform(0, 360)
         s.fill(
             "Colour wash",
-            wash,
+            tint(slope(s.width, s.height, degrees), s.palette.primary, s.palette.accent),
+            paint=ramp((s.palette.primary, 1), (s.palette.accent, 1), angle=-degrees),
             opacity=s.dice.uniform(0.05, 0.16),
             blend=s.dice.pick(("soft-light", "multiply", "screen", "color")),
         )
+    if s.looks.on and s.looks.dice.chance(0.1):
+        colour = s.palette.on(s.palette.ground)
+        s.fill("Pattern", colour, opacity=0.06, paint=s.looks.texture(colour))
     if s.dice.chance(0.25):
         s.type(
             "DRAFT – not for print",

@@ -31,8 +31,8 @@ def _tabs(s: Scene, look: Surface) -> None:
     names = ("home", "search", "plus", "chat", "user")
     with s.group("Tab bar"):
         mask = shapes.rounded(s.width, round(high) + out, s.width * 0.05)
-        s.shadow("Tab bar", mask, 0, top, blur=s.width * 0.025, drop=-s.width * 0.01, opacity=0.14)
-        s.shape("Tab bar", mask, card, 0, top)
+        raised = s.shadow("Tab bar", mask, 0, top, blur=s.width * 0.025, drop=-s.width * 0.01, opacity=0.14)
+        s.shape("Tab bar", mask, card, 0, top, style=raised)
         for i, name in enumerate(names):
             cx, size = s.width * (i + 0.5) / len(names), s.width * 0.058
             colour = look.accent if i == 0 else look.quiet
@@ -132,10 +132,17 @@ def player(s: Scene) -> None:
     x, y = left + (w - side) / 2, s.height * 0.12
     with s.group("Cover"):
         mask = shapes.rounded(round(side), round(side), s.dice.pick((0.05, 0.05, 0.0, 1.0)) * w)
-        s.shadow("Cover", mask, x, y, blur=w * 0.04, drop=w * 0.035, opacity=0.5)
+        lift = s.shadow("Cover", mask, x, y, blur=w * 0.04, drop=w * 0.035, opacity=0.5)
         box = Box(round(x), round(y), round(x) + round(side), round(y) + round(side))
         s.picture(
-            "Cover art", x, y, side, side, mask=Mask(box, mask), scene=s.dice.pick(("spheres", "dunes", "bokeh", "sea"))
+            "Cover art",
+            x,
+            y,
+            side,
+            side,
+            mask=Mask(box, mask),
+            scene=s.dice.pick(("spheres", "dunes", "bokeh", "sea")),
+            style=lift,
         )
     below = y + side + s.height * 0.03
     s.type(s.copy.title, fit(s.copy.title, s.head(10, ink), side, most=w * 0.085), s.width / 2, below, align="centre")
@@ -178,8 +185,10 @@ def _controls(s: Scene, w: float, cy: float) -> None:
     accent, ink = s.palette.accent_on((30, 30, 34)), WHITE
     with s.group("Controls"):
         big = round(w * 0.18)
-        s.shadow("Play", shapes.ellipse(big, big), s.width / 2 - big / 2, cy - big / 2, blur=w * 0.02, drop=w * 0.012)
-        s.shape("Play ground", shapes.ellipse(big, big), accent, s.width / 2 - big / 2, cy - big / 2)
+        style = s.shadow(
+            "Play", shapes.ellipse(big, big), s.width / 2 - big / 2, cy - big / 2, blur=w * 0.02, drop=w * 0.012
+        )
+        s.shape("Play ground", shapes.ellipse(big, big), accent, s.width / 2 - big / 2, cy - big / 2, style=style)
         s.icon(
             s.dice.pick(("play", "pause")), w * 0.075, s.palette.on(accent), s.width / 2 - w * 0.0375, cy - w * 0.0375
         )

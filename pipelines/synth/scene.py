@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipelines.formats import style as styles
 from pipelines.formats.tree import Document, Group, Leaf, Mask, Node
 from pipelines.synth import shapes, words
 from pipelines.synth.dice import Dice
 from pipelines.synth.fonts import Pairing
 from pipelines.synth.icons import icon
+from pipelines.synth.looks import Effects, Looks, share
 from pipelines.synth.palettes import Palette, Rgb
 from pipelines.synth.photos import photo
 from pipelines.synth.render import extent, render
@@ -29,7 +31,7 @@ class Scene:
 
     ``overflow`` says whether layers may reach out of the visible box; where not, every layer is cut to it. ``simple``
     keeps clipped layers to what OpenRaster can say (normal mode, no mask). A ``sparse`` design has only what its layout
-    needs.
+    needs. ``looks`` draws the layers' effects.
     """
 
     width: int
@@ -38,6 +40,7 @@ class Scene:
     palette: Palette
     fonts: Pairing
     copy: words.Copy
+    looks: Looks
     overflow: bool = True
     simple: bool = False
     sparse: bool = False
@@ -76,6 +79,9 @@ class Scene:
         mask: Mask | None = None,
         visible: bool = True,
         setting: Setting | None = None,
+        style: Effects = (),
+        fill_opacity: float = 1.0,
+        fill: styles.Paint | None = None,
     ) -> Box:
         """A layer with its top left at (``x``, ``y``); opacity is kept in 1/255 as files store it. Returns its box."""
         x0, y0 = round(x), round(y)
@@ -94,10 +100,13 @@ class Scene:
             "normal" if normal else blend,
             clipped,
             None if normal else mask,
+            fill_opacity=fill_opacity,
+            style=style,
             kind=kind,
             box=box,
             pixels=lambda: own,
             text=setting.text if setting else None,
+            fill=fill,
         )
         self.stack[-1].append(leaf)
         return box
@@ -111,6 +120,7 @@ class Scene:
         blend: str = "normal",
         isolated: bool = False,
         mask: Mask | None = None,
+        style: Effects = (),
     ) -> Iterator[None]:
         """What is added inside becomes the children of a group; an empty one leaves nothing."""
         self.stack.append([])
@@ -125,15 +135,18 @@ class Scene:
                 False,
                 mask,
                 children=children,
-                isolated=isolated or opacity < 1 or blend != "normal" or mask is not None,
+                isolated=isolated or opacity < 1 or blend != "normal" or mask is not None or bool(style),
+                style=style,
             )
             self.stack[-1].append(node)
 
     @contextmanager
     def merged(self, name: str, *, kind: LayerKind = LayerKind.IMAGE) -> Iterator[None]:
-        """What is added inside becomes one layer with pixels."""
+        """What is added inside becomes one layer with pixels, without effects."""
         self.stack.append([])
+        looks, self.looks = self.looks, self.looks.off()
         yield
+        self.looks = looks
         children = self.stack.pop()
         box = extent(children)
         if not box.empty:
@@ -151,14 +164,18 @@ class Scene:
         blend: str = "normal",
         kind: LayerKind = LayerKind.FILL,
         bleed: float = 0.0,
+        paint: styles.Paint | None = None,
     ) -> Box:
-        """A layer over all of the canvas; ``bleed``: how far a plain colour runs out of it, as a share."""
+        """A layer over all of the canvas; ``bleed``: how far a plain colour runs out of it, as a share. Where there are
+        effects there are fill layers too: ``paint`` then takes the picture's place, and so does a plain colour."""
         if isinstance(picture, tuple):
             out = self.reach(bleed)
             mask = shapes.full(self.width + 2 * out, self.height + 2 * out)
-            return self.add(name, filled(mask, picture), -out, -out, kind=kind, opacity=opacity, blend=blend)
+            fill = (paint or styles.Solid(share(picture))) if self.looks.on and not out else None
+            return self.add(name, filled(mask, picture), -out, -out, kind=kind, opacity=opacity, blend=blend, fill=fill)
         mask = shapes.full(self.width, self.height)
-        return self.add(name, filled(mask, picture), 0, 0, kind=kind, opacity=opacity, blend=blend)
+        fill = paint if self.looks.on else None
+        return self.add(name, filled(mask, picture), 0, 0, kind=kind, opacity=opacity, blend=blend, fill=fill)
 
     def shape(
         self,
@@ -173,9 +190,23 @@ class Scene:
         clipped: bool = False,
         visible: bool = True,
         cut: Mask | None = None,
+        style: Effects | None = None,
     ) -> Box:
+        """A shape; without a ``style`` of its own it may get an ornament."""
+        if style is None:
+            plain = clipped or blend != "normal" or max(mask.shape) > 40 * self.unit
+            style = () if plain else self.looks.ornament(min(mask.shape))
         return self.add(
-            name, filled(mask, colour), x, y, opacity=opacity, blend=blend, clipped=clipped, visible=visible, mask=cut
+            name,
+            filled(mask, colour),
+            x,
+            y,
+            opacity=opacity,
+            blend=blend,
+            clipped=clipped,
+            visible=visible,
+            mask=cut,
+            style=style,
         )
 
     def panel(
@@ -196,11 +227,29 @@ class Scene:
         drop: float,
         opacity: float = 0.35,
         colour: Rgb = (0, 0, 0),
-    ) -> Box:
-        """A soft shadow of ``mask`` as a layer of its own; opacity lies in its pixels."""
+    ) -> Effects:
+        """A soft shadow of ``mask``: the effect of the layer that casts it, or where there are none, a layer."""
+        if self.looks.on:
+            return self.looks.lift(blur, drop, opacity, colour)
+        self.soft(name, mask, x, y, blur=blur, drop=drop, opacity=opacity, colour=colour)
+        return ()
+
+    def soft(
+        self,
+        name: str,
+        mask: Coverage,
+        x: float,
+        y: float,
+        *,
+        blur: float,
+        drop: float,
+        opacity: float = 0.35,
+        colour: Rgb = (0, 0, 0),
+    ) -> None:
+        """A soft shadow as a layer of its own; opacity lies in its pixels."""
         soft, pad = shapes.blurred(mask, max(0.6, blur))
         soft = (soft * np.float32(opacity)).astype(np.uint8)
-        return self.add(f"{name} shadow", filled(soft, colour), x - pad, y - pad + drop)
+        self.add(f"{name} shadow", filled(soft, colour), x - pad, y - pad + drop)
 
     def card(
         self,
@@ -216,8 +265,8 @@ class Scene:
     ) -> Box:
         """A rounded panel with its soft shadow below."""
         mask = shapes.rounded(max(1, round(width)), max(1, round(height)), radius)
-        self.shadow(name, mask, x, y, blur=lift * self.unit, drop=lift * self.unit * 0.6, opacity=0.22)
-        return self.add(name, filled(mask, colour), x, y)
+        style = self.shadow(name, mask, x, y, blur=lift * self.unit, drop=lift * self.unit * 0.6, opacity=0.22)
+        return self.add(name, filled(mask, colour), x, y, style=(*style, *self.looks.card(colour)))
 
     def picture(
         self,
@@ -232,18 +281,29 @@ class Scene:
         mask: Mask | None = None,
         opacity: float = 1.0,
         cover: Coverage | None = None,
+        style: Effects = (),
     ) -> Box:
         """A photograph that suits the theme; ``cover`` is its alpha where it is not a rectangle."""
         scene = scene or self.dice.pick(words.scenes(self.copy.theme))
         image = photo(scene, self.dice.child(), round(width), round(height))
         alpha = shapes.full(round(width), round(height)) if cover is None else cover
+        behind = clipped or width * height > 0.5 * self.width * self.height
         return self.add(
-            name, filled(alpha, image), x, y, kind=LayerKind.IMAGE, clipped=clipped, mask=mask, opacity=opacity
+            name,
+            filled(alpha, image),
+            x,
+            y,
+            kind=LayerKind.IMAGE,
+            clipped=clipped,
+            mask=mask,
+            opacity=opacity,
+            style=() if behind else (*style, *self.looks.photo()),
         )
 
     def icon(self, name: str, size: float, colour: Rgb, x: float, y: float, **look: float) -> Box:
         mask = icon(name, max(4, round(size)))
-        return self.add(f"{name} icon", filled(mask, colour), x, y, opacity=look.get("opacity", 1.0))
+        style = self.looks.icon(colour, size)
+        return self.add(f"{name} icon", filled(mask, colour), x, y, opacity=look.get("opacity", 1.0), style=style)
 
     # --- type
 
@@ -290,11 +350,13 @@ class Scene:
         visible: bool = True,
     ) -> Setting:
         """A text layer whose block starts at (``x``, ``y``); without ``width`` it is anchored at ``x`` by ``align``."""
-        runs = [(text, style)] if isinstance(text, str) and style else list(text)  # type: ignore[arg-type]
-        setting = typeset(runs, width=width, align=align, leading=leading, language=language or self.language)  # type: ignore[arg-type]
+        runs: list[tuple[str, Style]] = [(text, style)] if isinstance(text, str) and style else list(text)  # type: ignore[arg-type]
+        setting = typeset(runs, width=width, align=align, leading=leading, language=language or self.language)
         if width is None:
             x -= {"left": 0.0, "centre": setting.width / 2, "right": setting.width}[align]
         label = name or " ".join(setting.text.content.split())[:40]
+        large = max(runs, key=lambda run: run[1].size)[1]
+        look, fill = self.looks.headline(large.colour, large.size) if large.size > 5.5 * self.unit else ((), 1.0)
         self.add(
             label,
             setting.pixels,
@@ -305,6 +367,8 @@ class Scene:
             blend=blend,
             visible=visible,
             setting=setting,
+            style=look,
+            fill_opacity=fill,
         )
         return setting
 
@@ -344,8 +408,9 @@ class Scene:
         x -= {"left": 0.0, "centre": width / 2, "right": width}[align]
         mask = shapes.rounded(width, height, height / 2 if radius is None else radius)
         with self.group(f"Button {text}"):
-            self.shadow("Button", mask, x, y, blur=size * 0.5, drop=size * 0.3)
-            box = self.add("Button shape", filled(mask, colour), x, y)
+            look = self.shadow("Button", mask, x, y, blur=size * 0.5, drop=size * 0.3)
+            look = (*look, *self.looks.button(colour, height))
+            box = self.add("Button shape", filled(mask, colour), x, y, style=look)
             self.add(
                 text,
                 setting.pixels,

@@ -18,8 +18,8 @@ def phone(s: Scene, x: float, y: float, height: float) -> None:
     rim = max(2, round(w * 0.045))
     with s.group("Phone"):
         body = shapes.rounded(w, h, w * 0.15)
-        s.shadow("Phone", body, x, y, blur=w * 0.1, drop=w * 0.08, opacity=0.4)
-        s.shape("Phone body", body, (22, 22, 28), x, y)
+        look = s.shadow("Phone", body, x, y, blur=w * 0.1, drop=w * 0.08, opacity=0.4)
+        s.shape("Phone body", body, (22, 22, 28), x, y, style=look)
         screen = shapes.rounded(w - 2 * rim, h - 2 * rim, w * 0.11)
         box = s.shape(
             "Screen",
@@ -46,7 +46,7 @@ def bottle(s: Scene, x: float, y: float, height: float) -> None:
     light = np.abs(slope(w, h, 0) - np.float32(0.32)) * 1.5
     with s.group("Bottle"):
         ground = shapes.ellipse(round(w * 1.3), max(4, round(w * 0.22)))
-        s.shadow("Bottle", ground, x - w * 0.15, y + h - w * 0.14, blur=w * 0.07, drop=0, opacity=0.45)
+        s.soft("Bottle", ground, x - w * 0.15, y + h - w * 0.14, blur=w * 0.07, drop=0, opacity=0.45)
         s.shape("Glass", glass, tint(light, mix(colour, WHITE, 0.5), colour, mix(colour, (0, 0, 0), 0.45)), x, y)
         label = shapes.rounded(round(w * 0.92), round(h * 0.3), 2)
         s.shape("Label", label, s.palette.paper, x + w * 0.04, y + h * 0.5, clipped=True)
@@ -68,13 +68,14 @@ def cup(s: Scene, x: float, y: float, height: float) -> None:
     colour = s.dice.pick((s.palette.paper, s.palette.accent, s.palette.primary))
     with s.group("Cup"):
         saucer = shapes.ellipse(round(w * 1.35), round(h * 0.26))
-        s.shadow("Saucer", saucer, x - w * 0.18, y + h * 0.84, blur=h * 0.06, drop=h * 0.05, opacity=0.4)
+        look = s.shadow("Saucer", saucer, x - w * 0.18, y + h * 0.84, blur=h * 0.06, drop=h * 0.05, opacity=0.4)
         s.shape(
             "Saucer",
             saucer,
             tint(slope(saucer.shape[1], saucer.shape[0], 90), mix(colour, WHITE, 0.4), mix(colour, (0, 0, 0), 0.2)),
             x - w * 0.18,
             y + h * 0.84,
+            style=look,
         )
         s.shape(
             "Handle", shapes.ring(round(h * 0.5), h * 0.09), mix(colour, (0, 0, 0), 0.12), x + w * 0.74, y + h * 0.22
@@ -102,10 +103,10 @@ def vinyl(s: Scene, x: float, y: float, height: float) -> None:
     size = round(height)
     with s.group("Record"):
         disc = shapes.ellipse(size, size)
-        s.shadow("Record", disc, x, y, blur=size * 0.04, drop=size * 0.03, opacity=0.5)
+        look = s.shadow("Record", disc, x, y, blur=size * 0.04, drop=size * 0.03, opacity=0.5)
         groove = radial(size, size, 0.5, 0.5, 0.5)
         tone = (24 + 10 * np.sin(groove * np.float32(220)))[..., None].repeat(3, axis=2)
-        s.shape("Record", disc, tone, x, y)
+        s.shape("Record", disc, tone, x, y, style=look)
         sheen = (
             np.clip(np.cos(2 * np.arctan2(*np.meshgrid(*(np.linspace(-1, 1, size),) * 2, indexing="ij")) - 1), 0, 1)
             ** 6
@@ -170,8 +171,8 @@ def badge(s: Scene, text: str, cx: float, cy: float, size: float, colour: Rgb) -
     mask = shapes.star(side, s.dice.integer(12, 20), s.dice.uniform(0.84, 0.93), s.dice.uniform(0, 30))
     ink = s.palette.on(colour)
     with s.group("Badge"):
-        s.shadow("Badge", mask, cx - side / 2, cy - side / 2, blur=size * 0.03, drop=size * 0.03, opacity=0.35)
-        s.shape("Badge star", mask, colour, cx - side / 2, cy - side / 2)
+        look = s.shadow("Badge", mask, cx - side / 2, cy - side / 2, blur=size * 0.03, drop=size * 0.03, opacity=0.35)
+        s.shape("Badge star", mask, colour, cx - side / 2, cy - side / 2, style=look)
         s.shape(
             "Badge ring",
             shapes.ring(round(size * 0.78), max(1, size * 0.012)),

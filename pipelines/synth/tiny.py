@@ -12,6 +12,7 @@ from pipelines.synth import shapes, words
 from pipelines.synth.dice import Dice
 from pipelines.synth.fonts import draw_pairing
 from pipelines.synth.icons import ICONS, icon
+from pipelines.synth.looks import Looks
 from pipelines.synth.noise import fractal, slope, tint
 from pipelines.synth.palettes import Palette, Rgb, draw_palette, mix
 from pipelines.synth.photos import SCENES
@@ -93,7 +94,8 @@ def design(seed: int, index: int) -> Document:
     dice = Dice(seed, index, 7)
     palette = draw_palette(dice)
     copy = words.Copy("en", "art", "", "", "")
-    s = Scene(SIDE, SIDE, dice, palette, draw_pairing(dice, "en"), copy, overflow=dice.chance(0.75))
+    looks = Looks(Dice(0), palette, SIDE / 100, on=False)
+    s = Scene(SIDE, SIDE, dice, palette, draw_pairing(dice, "en"), copy, looks, overflow=dice.chance(0.75))
     _background(s)
     boxes: list[Box] = []
     for _ in range(dice.integer(1, 6)):

@@ -290,7 +290,6 @@ def test_a_backdrop_may_forget_tiles(monkeypatch):
 
 def test_blending_reaches_over_tiles(monkeypatch):
     monkeypatch.setattr(backdrop, "SIDE", 7)
-    monkeypatch.setattr(backdrop, "_EMPTY", np.zeros((4, 7, 7), np.float32))
     for seed in range(1000, 1020):
         smooth = sorted(set(MODES) - {"hard-mix", "vivid-light", "color-burn", "color-dodge", "divide"})
         doc = document(*_tree(np.random.default_rng(seed), smooth))

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import Rejected
 from pipelines.formats import Document, Group, Leaf, ReadLimits, detect, read
-from pipelines.formats.psd_text import direction_of, language_of, weight_of
+from pipelines.formats.typography import direction_of, language_of, weight_of
 from schemas.compositing import on_solid
 from schemas.design import LayerKind
 from schemas.ledger import Code

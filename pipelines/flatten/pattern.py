@@ -1,0 +1,68 @@
+"""Tiling a pattern: repeated from its origin, scaled and turned."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.ndimage import map_coordinates
+
+from pipelines.formats.style import Pattern
+from pipelines.formats.tree import Pixels
+from schemas.geometry import Box
+
+Plane = npt.NDArray[np.float32]
+
+
+def pattern_pixels(pattern: Pattern, box: Box) -> Pixels:
+    """The pattern over ``box``: uint8 ``[box.height, box.width, channels + 1]``."""
+    ox, oy = pattern.origin
+    if pattern.scale == 1 and pattern.angle % 360 == 0 and ox == int(ox) and oy == int(oy):
+        return _repeated(pattern.tile, box.shift(-int(ox), -int(oy)))
+    return _resampled(pattern, box)
+
+
+def _repeated(tile: Pixels, box: Box) -> Pixels:
+    height, width = tile.shape[:2]
+    rows = np.arange(box.y0, box.y1) % height
+    columns = np.arange(box.x0, box.x1) % width
+    out: Pixels = tile[rows[:, None], columns[None, :]]
+    return out
+
+
+def _resampled(pattern: Pattern, box: Box) -> Pixels:
+    """Premultiplied, averaged over what one pixel covers where the pattern is scaled down, else bilinear."""
+    planes = _premultiplied(pattern.tile)
+    height, width = planes.shape[1:]
+    scale = max(pattern.scale, 1e-3)
+    if scale < 1:
+        planes = _reduced(planes, max(1, math.ceil(width * scale)), max(1, math.ceil(height * scale)))
+    turn = math.radians(pattern.angle)
+    x = (np.arange(box.x0, box.x1) + 0.5 - pattern.origin[0])[None, :] / scale
+    y = (np.arange(box.y0, box.y1) + 0.5 - pattern.origin[1])[:, None] / scale
+    column = (x * math.cos(turn) - y * math.sin(turn)) * (planes.shape[2] / width) - 0.5
+    row = (x * math.sin(turn) + y * math.cos(turn)) * (planes.shape[1] / height) - 0.5
+    out = np.stack([map_coordinates(plane, (row, column), order=1, mode="grid-wrap") for plane in planes])
+    return _straight(out)
+
+
+def _premultiplied(tile: Pixels) -> Plane:
+    planes = np.moveaxis(tile, 2, 0).astype(np.float32)
+    planes[:-1] *= planes[-1:] / np.float32(255)
+    return planes
+
+
+def _straight(planes: Plane) -> Pixels:
+    alpha = planes[-1]
+    np.divide(planes[:-1] * np.float32(255), alpha, out=planes[:-1], where=alpha > 0)
+    np.clip(np.rint(planes, out=planes), 0, 255, out=planes)
+    return np.ascontiguousarray(np.moveaxis(planes, 0, 2).astype(np.uint8))
+
+
+def _reduced(planes: Plane, width: int, height: int) -> Plane:
+    size = (width, height)
+    return np.stack(
+        [np.asarray(Image.fromarray(plane, "F").resize(size, Image.Resampling.BOX), np.float32) for plane in planes]
+    )

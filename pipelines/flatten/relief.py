@@ -1,0 +1,91 @@
+"""The height of a bevelled shape, and how a light from one side falls on it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.flatten.blur import blurred
+from pipelines.flatten.distance import edge_distance
+from pipelines.flatten.levels import mapped
+from pipelines.flatten.pattern import pattern_pixels
+from pipelines.formats.style import Bevel, Texture
+from schemas.geometry import Box
+
+Plane = npt.NDArray[np.float32]
+_CHISEL_SOFTNESS = 4.0  # px of blur between the planes of a soft chisel
+_TEXTURE_HEIGHT = 8.0  # px between the black and the white of a texture at a depth of 100 %
+
+
+def width_of(bevel: Bevel) -> float:
+    """How far the relief reaches to one side of the edge, in px."""
+    return bevel.size if bevel.kind in ("inner", "outer") else float(math.floor(bevel.size / 2 + 0.5))
+
+
+def margin_of(bevel: Bevel) -> int:
+    """How many px around a place its light depends on."""
+    softness = _CHISEL_SOFTNESS if bevel.technique == "chisel-soft" else 0.0
+    return math.ceil(width_of(bevel) + bevel.soften + softness) + 2
+
+
+def light(bevel: Bevel, alpha: npt.NDArray[np.uint8], region: Box) -> Plane:
+    """The cosine between the surface and the light, float32 ``[h, w]``; flat ground has sin(altitude).
+
+    ``alpha`` uint8 ``[h, w]`` is the shape in ``region``. A place is right ``margin_of`` px away from its border.
+    """
+    height = _height(bevel, alpha)
+    if bevel.texture is not None:
+        height += _texture(bevel.texture, region)
+    slope = np.float32(bevel.depth if bevel.up else -bevel.depth)
+    down, across = np.gradient(height)
+    turn, altitude = math.radians(bevel.angle), math.radians(bevel.altitude)
+    side = np.float32(math.cos(altitude))
+    cosine = across * (-slope * side * np.float32(math.cos(turn)))
+    cosine += down * (slope * side * np.float32(math.sin(turn)))
+    cosine += np.float32(math.sin(altitude))
+    cosine /= np.sqrt(1 + slope * slope * (across * across + down * down))
+    lit = cosine.astype(np.float32, copy=False)
+    if bevel.gloss is not None:
+        lit = mapped(np.clip(lit, 0, 1), bevel.gloss)
+    return blurred(lit, bevel.soften)
+
+
+def _height(bevel: Bevel, alpha: npt.NDArray[np.uint8]) -> Plane:
+    width = max(width_of(bevel), 0.5)
+    smooth = bevel.technique == "smooth"
+    share = blurred(alpha * np.float32(1 / 255), width) if smooth else _slanted(alpha, width)
+    if bevel.contour is not None:
+        share = _profiled(bevel, share)
+    share *= np.float32(width)
+    return blurred(share, _CHISEL_SOFTNESS) if bevel.technique == "chisel-soft" else share
+
+
+def _slanted(alpha: npt.NDArray[np.uint8], width: float) -> Plane:
+    """0 at ``width`` px outside the edge, 1 on it, 2 as far inside, with even slopes."""
+    outside, inside = edge_distance(alpha), edge_distance(~alpha)
+    signed = np.where(outside > inside, np.minimum(-outside, 0), np.maximum(inside, 0))
+    edge = outside + inside < 0.5  # partly covered pixels know both sides
+    signed = np.where(edge, (inside - outside) / 2, signed)
+    return np.asarray(np.clip(signed / np.float32(width), -1, 1) + 1, np.float32)
+
+
+def _profiled(bevel: Bevel, share: Plane) -> Plane:
+    """The contour as the profile of the slope, over the share of it that the range names."""
+    top = 1.0 if bevel.technique == "smooth" else 2.0
+    low, high = {"inner": (top / 2, top), "outer": (0.0, top / 2)}.get(bevel.kind, (0.0, top))
+    span = (high - low) * min(max(2 * bevel.contour_range, 0.02), 2)
+    level = np.clip((share - np.float32(low)) / np.float32(span), 0, 1)
+    return mapped(level, bevel.contour) * np.float32(span) + np.float32(low)
+
+
+def _texture(texture: Texture, region: Box) -> Plane:
+    """The luminance of the pattern as height in px."""
+    pixels = pattern_pixels(texture.pattern, region)
+    level = pixels[..., :-1].mean(axis=2, dtype=np.float32) * np.float32(1 / 255)
+    level *= pixels[..., -1] * np.float32(1 / 255)
+    if texture.invert:
+        np.subtract(1, level, out=level)
+    level *= np.float32(texture.depth * _TEXTURE_HEIGHT)
+    return np.asarray(level, np.float32)

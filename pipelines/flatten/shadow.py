@@ -1,0 +1,94 @@
+"""Drop and inner shadows, glows and satin: all of them the blurred shape, seen from another side.
+
+Offsets, spread, range and satin as observed in previews.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.flatten.distance import edge_distance
+from pipelines.flatten.drawn import Piece
+from pipelines.flatten.gradient import ramp_pixels
+from pipelines.flatten.levels import mapped, random_levels, speckled, to_bytes
+from pipelines.flatten.shape import Shape, grown
+from pipelines.formats.style import Glow, Gradient, Satin, Shadow
+from schemas.geometry import Box
+
+Plane = npt.NDArray[np.float32]
+
+
+def offset(angle: float, distance: float) -> tuple[int, int]:
+    """(dx, dy) in px away from a light at ``angle`` degrees, y down."""
+    turn = math.radians(angle)
+    return round(-distance * math.cos(turn)), round(distance * math.sin(turn))
+
+
+def shadow_piece(shadow: Shadow, shape: Shape) -> Piece | None:
+    """A drop shadow behind the layer or an inner one over its paint; None where nothing of it can be seen."""
+    dx, dy = offset(shadow.angle, shadow.distance)
+    out = shape.seen() if shadow.inner else shape.seen(shadow.size + 1, dx, dy)
+    if out.empty:
+        return None
+    levels = shape.soft(out.shift(-dx, -dy), shadow.size, shadow.spread, inner=shadow.inner)
+    levels = speckled(mapped(levels, shadow.contour), shadow.noise, out)
+    name = "inner-shadow" if shadow.inner else "drop-shadow"
+    piece = shape.coloured(name, shadow.colour, levels, shadow.opacity, out, shadow.blend_mode)
+    return replace(piece, concealed=shadow.concealed and not shadow.inner)
+
+
+def glow_piece(glow: Glow, shape: Shape) -> Piece | None:
+    """An outer glow behind the layer or an inner one over its paint; None where nothing of it can be seen."""
+    out = shape.seen() if glow.inner else shape.seen(glow.size + 1)
+    if out.empty:
+        return None
+    level = _precise(glow, shape, out) if glow.precise else shape.soft(out, glow.size, glow.spread, inner=glow.inner)
+    level = np.minimum(level / np.float32(max(glow.range, 0.01)), np.float32(1))
+    if glow.inner and glow.from_centre:
+        level = 1 - level
+    level = mapped(level, glow.contour)
+    name = "inner-glow" if glow.inner else "outer-glow"
+    if isinstance(glow.paint, Gradient):
+        piece = Piece(name, _graded(glow, glow.paint, level, out), out, glow.blend_mode)
+    else:
+        level = speckled(level, glow.noise, out)
+        piece = shape.coloured(name, glow.paint.colour, level, glow.opacity, out, glow.blend_mode)
+    return replace(piece, concealed=not glow.inner)
+
+
+def _graded(glow: Glow, gradient: Gradient, level: Plane, out: Box) -> npt.NDArray[np.uint8]:
+    """A gradient runs from the edge outwards; where the glow has ended, so has the gradient."""
+    position = 1 - level
+    if glow.jitter > 0:
+        position += (random_levels(out, 1) - np.float32(0.5)) * np.float32(glow.jitter)
+    pixels = ramp_pixels(gradient, position)
+    alpha = pixels[..., -1] * np.float32(1 / 255) * (level > 0)
+    pixels[..., -1] = to_bytes(speckled(alpha, glow.noise, out), glow.opacity)
+    return pixels
+
+
+def _precise(glow: Glow, shape: Shape, out: Box) -> Plane:
+    """Falls off evenly with the distance from the edge."""
+    region = grown(out, glow.size + 1)
+    alpha = shape.over(region)
+    distance = edge_distance(~alpha if glow.inner else alpha)[out.within(region).slices]
+    solid = glow.size * glow.spread
+    fade = max(glow.size - solid, 1)
+    return np.asarray(np.clip((np.float32(glow.size + 0.5) - distance) / np.float32(fade), 0, 1), np.float32)
+
+
+def satin_piece(satin: Satin, shape: Shape) -> Piece | None:
+    """The difference of two copies of the blurred shape, moved apart."""
+    out = shape.seen()
+    if out.empty:
+        return None
+    dx, dy = offset(satin.angle, satin.distance)
+    level = np.abs(shape.soft(out.shift(-dx, -dy), satin.size) - shape.soft(out.shift(dx, dy), satin.size))
+    level = mapped(level, satin.contour)
+    if satin.invert:
+        level = 1 - level
+    return shape.coloured("satin", satin.colour, level, satin.opacity, out, satin.blend_mode)

@@ -1,0 +1,167 @@
+"""Lowering a layer that has effects, or whose clipped layers or pen line need a place of their own in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.flatten.backdrop import Backdrop
+from pipelines.flatten.bake import Blend, blended, merged
+from pipelines.flatten.drawn import Drawn, Piece
+from pipelines.flatten.effects import draw_style
+from pipelines.flatten.own import line_pixels
+from pipelines.flatten.planes import Plane, mask_plane
+from pipelines.flatten.stack import Shadows, StackLayer
+from pipelines.flatten.unit import Part, Role, assembled, shape_of
+from pipelines.formats.tree import Leaf, Node
+from schemas.design import LayerKind, Lowering
+from schemas.geometry import Box
+
+if TYPE_CHECKING:
+    from pipelines.flatten.lower import Lowerer
+
+
+@dataclass(frozen=True)
+class Styled:
+    """One such layer: ``base`` with ``tops`` clipped to it, about to be painted into ``scope``."""
+
+    lowerer: Lowerer
+    base: Node
+    tops: Sequence[Node]
+    scope: Backdrop
+
+    def lowered(self, own: list[StackLayer]) -> list[StackLayer]:
+        """The layers of the unit; ``own``: its own paint at full strength, without mask, blend mode and opacity."""
+        base, blending = self.base, self.base.blending
+        shaped = own if blending.mask_hides_effects else self.lowerer.fade(base, own, 1.0)
+        if not shaped:
+            return []
+        drawn = self._drawn(shaped)
+        if blending.interior_as_group and drawn.inside:
+            shaped = self._inside_first(shaped, drawn.inside)
+            drawn = replace(drawn, inside=())
+        together = blending.clipped_as_group or not self.tops
+        run = self.lowerer.clip(shaped, self.tops, base.name) if together else shaped
+        run = blended(run, Blend(base.blend_mode, shaped=True), self.scope, self.lowerer.visible, name=base.name)
+        joined = self._single and self.lowerer.shadows is Shadows.JOINED
+        parts = self._behind(drawn.behind, "own 0" if joined else "shadow")
+        parts += [Part(layer, "own", f"own {i}", base.fill_opacity) for i, layer in enumerate(run)]
+        if not together:
+            parts += self._tops(run)
+        slot = "own 0" if self._single and len(run) == 1 and together else "effects"
+        parts += self._inside(drawn.inside, run, slot)
+        parts += self._above(drawn.above, slot, parts)
+        return assembled(parts, self._slots(parts), self._strength)
+
+    def _drawn(self, shaped: Sequence[StackLayer]) -> Drawn:
+        alpha, box = shape_of(shaped)
+        lowerer = self.lowerer
+        drawn = draw_style(
+            self.base.style, alpha, box, document=lowerer.visible, reach=lowerer.reach, channels=lowerer.channels
+        )
+        line = self._line()
+        return drawn if line is None else replace(drawn, inside=(line, *drawn.inside))
+
+    def _line(self) -> Piece | None:
+        """A shape's pen line where clipped layers come between it and the fill."""
+        base = self.base
+        stroke = base.stroke() if self.tops and isinstance(base, Leaf) and base.stroke is not None else None
+        if stroke is None or not isinstance(base, Leaf):
+            return None
+        return Piece("pen line", line_pixels(base, stroke, self.lowerer.visible, self.lowerer.channels), base.box)
+
+    def _inside_first(self, shaped: list[StackLayer], inside: Sequence[Piece]) -> list[StackLayer]:
+        """The layer's paint with its inner effects in it, before anything is clipped to it."""
+        whole = shaped[0] if len(shaped) == 1 else merged(shaped, self.base.name, "inner effects of a group")
+        parts = [Part(whole, "own", ""), *self._inside(inside, [whole], "")]
+        return assembled(parts, {"": whole}, lambda _: 1.0)
+
+    def _behind(self, pieces: Sequence[Piece], slot: str) -> list[Part]:
+        scope = Backdrop(self.lowerer.channels, start=self.scope, sealed=True)
+        return [
+            replace(part, role="concealed") if piece.concealed else part
+            for piece in pieces
+            for part in self._painted(piece, scope, "behind", slot)
+        ]
+
+    def _tops(self, run: Sequence[StackLayer]) -> list[Part]:
+        """Clipped layers that blend alone, at full strength whatever the base's fill is."""
+        scope = self._inner_scope(run)
+        first = len(scope.layers)
+        for top in self.tops:
+            self.lowerer.node(top, (), scope)
+        return [Part(layer, "inside", f"top {i}") for i, layer in enumerate(scope.layers[first:])]
+
+    def _inside(self, pieces: Sequence[Piece], run: Sequence[StackLayer], slot: str) -> list[Part]:
+        if not pieces:
+            return []
+        scope = self._inner_scope(run)
+        made = [part for piece in pieces for part in self._painted(piece, scope, "inside", slot)]
+        if scope.solid:  # they depend on the layer's own colour alone
+            made = [replace(part, layer=replace(part.layer, reusable=True)) for part in made]
+        return made
+
+    def _inner_scope(self, run: Sequence[StackLayer]) -> Backdrop:
+        """What inner pieces are painted on: the layer's paint as if its shape had no edge."""
+        channels = self.lowerer.channels
+        if self.base.fill_opacity >= 1:
+            return Backdrop(channels, solid=True, base=len(run), layers=list(run))
+        scope = Backdrop(channels, start=self.scope, sealed=True)
+        whole = run[0] if len(run) == 1 else merged(run, self.base.name, "")
+        pixels = whole.pixels.copy()
+        level = np.uint8(round(255 * self.base.fill_opacity))
+        pixels[..., -1] = np.where(pixels[..., -1] > 0, level, np.uint8(0))
+        scope.add([replace(whole, pixels=pixels)])
+        return scope
+
+    def _above(self, pieces: Sequence[Piece], slot: str, parts: Sequence[Part]) -> list[Part]:
+        scope = Backdrop(self.lowerer.channels, start=self.scope, sealed=True)
+        if any(piece.blend_mode != "normal" for piece in pieces):
+            apart = [replace(part, slot=str(i)) for i, part in enumerate(parts)]
+            scope.add(assembled(apart, {part.slot: part.layer for part in apart}, lambda _: 1.0))
+        return [part for piece in pieces for part in self._painted(piece, scope, "above", slot)]
+
+    def _painted(self, piece: Piece, scope: Backdrop, role: Role, slot: str) -> list[Part]:
+        layer = StackLayer(pixels=piece.pixels, box=piece.box, name=piece.name, kind=LayerKind.IMAGE)
+        made = blended([layer], Blend(piece.blend_mode, effect=True), scope, self.lowerer.visible, name=piece.name)
+        scope.add(made)
+        return [Part(one, role, slot, cuts=_cut_to(piece, one.box)) for one in made]
+
+    def _slots(self, parts: Sequence[Part]) -> dict[str, StackLayer]:
+        """What each layer of the unit is called and how it was made, from the parts in it."""
+        slots: dict[str, StackLayer] = {}
+        for name in dict.fromkeys(part.slot for part in parts):
+            here = [part.layer for part in parts if part.slot == name]
+            own = next((part.layer for part in parts if part.slot == name and part.role == "own"), None)
+            told = own or replace(here[0], name=f"{self.base.name} {name}".strip(), leaves=0)
+            drawn = [layer.name for layer in here if layer is not own] if own else []
+            notes = [note for layer in here if layer is not own for note in layer.notes]
+            slots[name] = replace(
+                told.noted(*(f"{piece} drawn" for piece in drawn), *notes),
+                reusable=all(layer.reusable for layer in here),
+                lowering=max((layer.lowering for layer in here), key=_SEVERITY.index),
+                opacity=self.base.opacity if self._single else told.opacity,
+            )
+        return slots
+
+    def _strength(self, box: Box) -> Plane | float:
+        base = self.base
+        if base.blending.mask_hides_effects and base.mask is not None:
+            return mask_plane(base.mask, box) * np.float32(base.opacity)
+        return base.opacity
+
+    @property
+    def _single(self) -> bool:
+        return isinstance(self.base, Leaf)
+
+
+_SEVERITY = list(Lowering)
+
+
+def _cut_to(piece: Piece, box: Box) -> npt.NDArray[np.uint8] | None:
+    """The piece's cuts in ``box``, to which blending may have trimmed it."""
+    return None if piece.cuts is None else np.ascontiguousarray(piece.cuts[box.within(piece.box).slices])

@@ -1,0 +1,199 @@
+"""Adjustments that act on each channel alone: tables from parameters, and functions on colours 0..1 from tables.
+
+Every function here takes plain numbers and gives an ``Apply``: colours ``[..., channels]`` to the same shape, 0..1.
+Formulas marked "observed" were confirmed on previews that Photoshop saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.formats.tree import Colours
+
+Apply = Callable[[Colours], Colours]
+Table = npt.NDArray[np.float32]
+"""float32 ``[STEPS + 1]``: what each level becomes, evenly spaced over 0..1."""
+
+STEPS = 255 * 16
+"""A multiple of 255, so that all 8-bit codes fall on an entry."""
+GRID = np.linspace(0, 1, STEPS + 1)
+IDENTITY: Table = GRID.astype(np.float32)
+WEIGHTS = np.array([0.3, 0.59, 0.11], np.float32)
+"""Photoshop's luminosity of red, green and blue codes."""
+_GAMMA = (0.01, 9.99)
+_MIDDLE = 127 / 255
+_STOP = 110.0
+"""Brightness that doubles dark colours (observed)."""
+_SHOULDER_AT = (0.15, 0.35, 0.7)
+_SHOULDER = np.array(
+    [
+        [0.0, 0.575, 0.675, 0.85],
+        [0.209, 0.601, 0.719, 0.911],
+        [0.282, 0.605, 0.732, 0.914],
+        [0.864, 0.669, 0.830, 0.965],
+        [1.364, 0.759, 0.921, 0.991],
+    ]
+)
+"""By stops of brightness: the outputs at these shares of the way from where the output is 0.5 to white (observed)."""
+_LIGHT_GAMMA = 2.2
+_GRAY_GAMMA = 1.75
+
+
+def number(value: Any, low: float, high: float) -> float:
+    """A number of a file, clipped. Raises ValueError or TypeError where it is none."""
+    found = float(getattr(value, "value", value))
+    if not math.isfinite(found):
+        raise ValueError("not a finite number")
+    return min(max(found, low), high)
+
+
+def table_of(values: npt.ArrayLike) -> Table:
+    """Values at the entries of ``GRID``, clipped to 0..1."""
+    return np.clip(np.asarray(values, np.float64), 0, 1).astype(np.float32)
+
+
+def to_codes(table: Table) -> Table:
+    """Rounded to 8-bit codes, as Photoshop keeps the tables of 8-bit documents (observed)."""
+    return table if table is IDENTITY else (np.rint(table * 255) / 255).astype(np.float32)
+
+
+def look_up(table: Table, colours: Colours) -> Colours:
+    """Each value's entry: exact for 8-bit codes."""
+    index = np.rint(np.asarray(colours, np.float32) * np.float32(STEPS)).astype(np.int32)
+    return np.asarray(table.take(index, mode="clip"))
+
+
+def per_channel(tables: Sequence[Table]) -> Apply:
+    """One table a channel, or a single one for all."""
+    if len(tables) == 1:
+        only = tables[0]
+        return lambda colours: look_up(only, colours)
+
+    def apply(colours: Colours) -> Colours:
+        return np.stack([look_up(table, colours[..., i]) for i, table in enumerate(tables)], axis=-1)
+
+    return apply
+
+
+def after(first: Table, second: Table) -> Table:
+    """``second`` applied to what ``first`` gives."""
+    if first is IDENTITY:
+        return second
+    return first if second is IDENTITY else table_of(np.interp(first, GRID, second))
+
+
+def luminosity(colours: Colours) -> Colours:
+    """float32 ``[...]`` of red, green and blue ``[..., 3]``."""
+    return np.asarray(colours, np.float32) @ WEIGHTS
+
+
+def levels(black: float, white: float, low: float, high: float, gamma: float) -> Table:
+    """Input ``black``..``white`` (0..1) to output ``low``..``high`` with a midtone ``gamma`` (observed)."""
+    span = white - black
+    inside = np.clip((GRID - black) / (span if abs(span) > 1e-9 else 1.0), 0, 1)
+    return table_of(inside ** (1 / min(max(gamma, _GAMMA[0]), _GAMMA[1])) * (high - low) + low)
+
+
+def curve(points: Sequence[tuple[float, float]]) -> Table:
+    """A natural cubic spline through (input, output) points 0..1, level beyond the first and last one (observed).
+
+    Raises ValueError where fewer than two inputs differ.
+    """
+    knots = dict(sorted(points))
+    x, y = np.array(list(knots)), np.array(list(knots.values()))
+    if len(x) < 2:
+        raise ValueError("a curve needs two points")
+    bend = _second_derivatives(x, y)
+    at = np.clip(GRID, x[0], x[-1])
+    i = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
+    h = x[i + 1] - x[i]
+    a, b = (x[i + 1] - at) / h, (at - x[i]) / h
+    cubic = ((a**3 - a) * bend[i] + (b**3 - b) * bend[i + 1]) * h * h / 6
+    return table_of(a * y[i] + b * y[i + 1] + cubic)
+
+
+def drawn(values: Sequence[float]) -> Table:
+    """Evenly spaced outputs 0..1, joined by lines."""
+    return table_of(np.interp(GRID, np.linspace(0, 1, len(values)), values))
+
+
+def _second_derivatives(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of the natural spline at its knots: zero at both ends, continuous between."""
+    n = len(x)
+    h, slope = np.diff(x), np.diff(y) / np.diff(x)
+    matrix, right = np.eye(n), np.zeros(n)
+    for i in range(1, n - 1):
+        matrix[i, i - 1 : i + 2] = h[i - 1], 2 * (h[i - 1] + h[i]), h[i]
+        right[i] = 6 * (slope[i] - slope[i - 1])
+    return np.asarray(np.linalg.solve(matrix, right))
+
+
+def exposure(stops: float, offset: float, gamma: float, gray: bool = False) -> Table:
+    """In linear light, taken as a power of 2.2 (1.75 for gray): times 2^stops, plus offset, to 1/gamma."""
+    light = _GRAY_GAMMA if gray else _LIGHT_GAMMA
+    exposed = np.clip(GRID**light * 2.0 ** min(max(stops, -60), 60) + offset, 0, 1)
+    return table_of(exposed ** (1 / (min(max(gamma, _GAMMA[0]), _GAMMA[1]) * light)))
+
+
+def legacy_brightness_contrast(brightness: float, contrast: float) -> Table:
+    """Both -100..100: levels added, and a slope about 127 (observed). Contrast comes first where it is negative."""
+    shift, share = brightness / 255, min(max(contrast, -100), 100) / 100
+    if share < 0:
+        return table_of((GRID - _MIDDLE) * (1 + share) + _MIDDLE + shift)
+    slope = 1 / max(1 - share, 1e-3)
+    return table_of((GRID + shift - _MIDDLE) * slope + _MIDDLE)
+
+
+def modern_brightness_contrast(brightness: float, contrast: float) -> Table:
+    """Brightness -150..150, then contrast -50..100 (observed, mean error 0.4 levels).
+
+    Brightness multiplies by 2^(brightness / 110) up to the middle and bends to white above it; darkening is its
+    inverse. Contrast is a spline whose points 63 and 191 move apart by a quarter level for each step.
+    """
+    share = min(max(contrast, -100), 100) / 100 * 25 / 255
+    steep = IDENTITY
+    if share:
+        steep = curve([(0, 0), (63 / 255, 63 / 255 - share), (191 / 255, 191 / 255 + share), (1, 1)])
+    if not brightness:
+        return steep
+    table = _brighter(min(abs(brightness), 255.0) / _STOP)
+    if brightness < 0:
+        rising = np.maximum.accumulate(table.astype(np.float64)) + GRID * 1e-9
+        table = table_of(np.interp(GRID, rising, GRID))
+    return after(table, steep)
+
+
+def _brighter(stops: float) -> Table:
+    gain = 2.0**stops
+    middle = 0.5 / gain
+    bend = [
+        (middle + (1 - middle) * at, np.interp(stops, *_SHOULDER.T[[0, i]])) for i, at in enumerate(_SHOULDER_AT, 1)
+    ]
+    return curve([(0, 0), (0.25 / gain, 0.25), (middle, 0.5), *((x, float(y)) for x, y in bend), (1, 1)])
+
+
+INVERSE = table_of(1 - GRID)
+
+
+def posterize(count: int, codes: bool = True) -> Table:
+    """``count`` (2..255) equal input steps spread over 0..1; ``codes``: cut off to 8-bit codes (observed)."""
+    count = min(max(count, 2), 255)
+    share = 255 / 256 if codes else 65535 / 65536
+    step = np.minimum(np.floor(GRID * share * count + 1e-6), count - 1) / (count - 1)
+    return table_of(np.floor(step * 255 + 1e-6) / 255 if codes else step)
+
+
+def threshold(level: int, colour: bool, rounded: bool = True) -> Apply:
+    """White where the luminosity is at least ``level`` (0..255), else black; ``rounded`` to a whole level first."""
+    least = (level - (0.5 if rounded else 0.004)) / 255 - 1e-5
+
+    def apply(colours: Colours) -> Colours:
+        bright = luminosity(colours)[..., None] if colour else np.asarray(colours)
+        return np.broadcast_to(bright >= least, np.shape(colours)).astype(np.float32)
+
+    return apply

@@ -1,0 +1,191 @@
+"""Gradients: their stops as one evenly spaced ramp in the document's channels, and how it is laid out.
+
+Between two stops the level is first moved by the midpoint of the later one, then follows a Catmull-Rom spline over the
+stops' places, blended with a straight line by the smoothness (observed in Photoshop). Perceptual gradients run
+straight in Oklab, linear ones in linear light.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from psd_tools.constants import ColorMode
+from psd_tools.psd.descriptor import Descriptor
+
+from pipelines.formats import oklab
+from pipelines.formats.psd_colours import Colours
+from pipelines.formats.psd_descriptors import angle, child, children, enum, finite, flag, items, number
+from pipelines.formats.psd_swatches import BLACK, colour_of, of_lab, of_rgb
+from pipelines.formats.style import Gradient
+
+Ramp = npt.NDArray[np.float32]
+Kind = Literal["linear", "radial", "angle", "reflected", "diamond", "shape-burst"]
+STEPS = 4097
+"""Samples of a ramp: one for each place that a stop can have."""
+_LAST = STEPS - 1
+_NOISE_STEPS = 256
+_KINDS: Mapping[bytes, Kind] = {
+    b"Lnr ": "linear",
+    b"Rdl ": "radial",
+    b"Angl": "angle",
+    b"Rflc": "reflected",
+    b"Dmnd": "diamond",
+    b"shapeburst": "shape-burst",
+}
+_METHODS = (b"gs99", b"gradientsInterpolationMethod")
+
+
+def gradient(data: Descriptor, colours: Colours, problems: list[str]) -> Gradient | None:
+    """The gradient of a fill, overlay, stroke or glow, whose object is at ``Grad``; None, with a problem, without."""
+    stops = child(data, b"Grad")
+    if stops is None:
+        problems.append("gradient without stops")
+        return None
+    method = next((found for key in _METHODS if (found := enum(data, key))), b"Gcls")
+    levels = ramp(stops, colours, problems, method)
+    kind = _KINDS.get(enum(data, b"Type"), "linear")
+    offset = child(data, b"Ofst")
+    return Gradient(
+        ramp=np.ascontiguousarray(levels[::-1]) if flag(data, b"Rvrs", False) else levels,
+        kind=kind,
+        angle=angle(data, b"Angl", 90.0),
+        scale=number(data, b"Scl ", 100.0, 0.1, 10_000.0) / 100,
+        offset=(0.0, 0.0) if offset is None else (_share(offset, b"Hrzn"), _share(offset, b"Vrtc")),
+        aligned=flag(data, b"Algn", True),
+    )
+
+
+def _share(offset: Descriptor, key: bytes) -> float:
+    return number(offset, key, 0.0, -10_000.0, 10_000.0) / 100
+
+
+def ramp(stops: Descriptor, colours: Colours, problems: list[str], method: bytes = b"Gcls") -> Ramp:
+    """The levels of a gradient object (``Grdn``): float32 ``[STEPS, channels + 1]``, opacity last."""
+    if enum(stops, b"GrdF") == b"ClNs":
+        return _noise(stops, colours, problems)
+    smooth = number(stops, b"Intr", 4096.0, 0.0, 4096.0) / 4096
+    levels = np.empty((STEPS, colours.channels + 1), np.float32)
+    at, mid, values = _sorted(children(stops, b"Clrs"), lambda stop: _stop_colour(stop, colours, problems))
+    if not len(at):
+        problems.append("gradient without stops")
+        at, mid, values = np.zeros(1), np.full(1, 0.5), np.array([of_rgb(BLACK, colours)])
+    straight_rgb = colours.channels == 3 and colours.mode is ColorMode.RGB
+    if straight_rgb and method in (b"Perc", b"perceptual"):
+        levels[:, :-1] = oklab.to_srgb(_curve(at, mid, oklab.from_srgb(values), 0.0))
+    elif straight_rgb and method in (b"Lnr ", b"linear"):
+        levels[:, :-1] = oklab.encode(_curve(at, mid, oklab.decode(values), 0.0))
+    else:
+        levels[:, :-1] = _curve(at, mid, values, smooth)
+    at, mid, values = _sorted(children(stops, b"Trns"), lambda stop: (number(stop, b"Opct", 100.0, 0.0, 100.0) / 100,))
+    levels[:, -1:] = _curve(at, mid, values, smooth) if len(at) else 1.0
+    return levels
+
+
+def _stop_colour(stop: Descriptor, colours: Colours, problems: list[str]) -> tuple[float, ...]:
+    found = colour_of(child(stop, b"Clr "), colours)
+    if found is not None:
+        return found
+    kind = enum(stop, b"Type")
+    if kind not in (b"FrgC", b"BckC"):
+        problems.append("gradient stop without colour")
+    return of_rgb((1.0, 1.0, 1.0) if kind == b"BckC" else BLACK, colours)  # Photoshop's colours when it starts
+
+
+def _sorted(stops: list[Descriptor], value: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Places 0..``_LAST``, midpoints 0..1 and values ``[n, k]`` of the stops, in the order of their places."""
+    found = [
+        (number(stop, b"Lctn", 0.0, 0.0, 4096.0), number(stop, b"Mdpn", 50.0, 1.0, 99.0) / 100, value(stop))
+        for stop in stops
+    ]
+    found.sort(key=lambda stop: stop[0])
+    at = np.array([stop[0] for stop in found]) * (_LAST / 4096)
+    return at, np.array([stop[1] for stop in found]), np.array([stop[2] for stop in found], np.float64)
+
+
+def _curve(at: npt.NDArray[Any], mid: npt.NDArray[Any], values: npt.NDArray[Any], smooth: float) -> Ramp:
+    """Values ``[STEPS, k]`` between stops; two stops at one place are a step, which the spline does not cross."""
+    out = np.empty((STEPS, values.shape[1]), np.float32)
+    x = np.arange(STEPS, dtype=np.float64)
+    out[:] = values[0]
+    for first, last in _runs(at):
+        slopes = _slopes(at[first : last + 1], values[first : last + 1])
+        for i in range(first, last):
+            inside = (x >= at[i]) & (x <= at[i + 1])
+            width = at[i + 1] - at[i]
+            t = (x[inside] - at[i]) / width
+            m = mid[i + 1]
+            t = np.where(t < m, t / (2 * m), 0.5 + (t - m) / (2 * (1 - m)))[:, None]
+            line = values[i] + (values[i + 1] - values[i]) * t
+            a, b = slopes[i - first] * width, slopes[i + 1 - first] * width
+            bend = t * (1 - t) * ((1 - t) * (a - (values[i + 1] - values[i])) - t * (b - (values[i + 1] - values[i])))
+            out[inside] = line + smooth * bend
+        out[x >= at[last]] = values[last]
+    lowest, highest = values.min(), values.max()
+    return out.clip(min(0.0, lowest), max(1.0, highest))
+
+
+def _runs(at: npt.NDArray[Any]) -> list[tuple[int, int]]:
+    """First and last index of each run of stops at places of their own."""
+    steps = [i for i in range(1, len(at)) if at[i] - at[i - 1] < 1e-6]
+    return list(zip([0, *steps], [*(i - 1 for i in steps), len(at) - 1], strict=True))
+
+
+def _slopes(at: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The slope at each stop, towards the next from the one before; at the ends half the slope of the segment."""
+    slopes = np.zeros_like(values)
+    if len(at) > 1:
+        slopes[0] = (values[1] - values[0]) / (2 * (at[1] - at[0]))
+        slopes[-1] = (values[-1] - values[-2]) / (2 * (at[-1] - at[-2]))
+        slopes[1:-1] = (values[2:] - values[:-2]) / (at[2:] - at[:-2])[:, None]
+    return slopes
+
+
+def _noise(stops: Descriptor, colours: Colours, problems: list[str]) -> Ramp:
+    """A noise gradient: each component wanders between its bounds, the rougher the more. Photoshop's own sequence of
+    random numbers is not known; where the bounds meet there is none.
+    """
+    low, high = (_bounds(stops, key, default) for key, default in ((b"Mnm ", 0.0), (b"Mxm ", 1.0)))
+    wander = _wander(int(finite(stops.get(b"RndS")) or 0), number(stops, b"Smth", 2048.0, 0.0, 4096.0) / 4096)
+    levels = low + (high - low) * wander
+    shown = 4 if flag(stops, b"ShTr", False) else 3
+    if np.any(low[:shown] != high[:shown]):
+        problems.append("noise gradient")
+    space = enum(stops, b"ClrS")
+    at = np.linspace(0, _NOISE_STEPS - 1, STEPS)
+    table = np.empty((_NOISE_STEPS, colours.channels + 1))
+    table[:, :-1] = [_noise_colour(level, space, colours) for level in levels[:, :3]]
+    table[:, -1] = levels[:, 3] if shown == 4 else 1.0
+    columns = [np.interp(at, np.arange(_NOISE_STEPS), column) for column in table.T]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _bounds(stops: Descriptor, key: bytes, default: float) -> npt.NDArray[Any]:
+    found = [finite(item) for item in items(stops, key)[:4]]
+    shares = [default if value is None else min(1.0, max(0.0, value / 100)) for value in found]
+    return np.array([*shares, *[default] * (4 - len(shares))])
+
+
+def _wander(seed: int, rough: float) -> npt.NDArray[Any]:
+    """Four random walks 0..1, ``[_NOISE_STEPS, 4]``: octaves of value noise, each ``rough`` times the one before."""
+    random = np.random.Generator(np.random.PCG64(seed & 0xFFFFFFFF))
+    at = np.linspace(0, 1, _NOISE_STEPS)
+    total, weight = np.zeros((_NOISE_STEPS, 4)), 0.0
+    for octave in range(6):
+        knots = np.linspace(0, 1, 4 * 2**octave + 1)
+        strength = rough**octave if octave else 1.0
+        drawn = random.random((len(knots), 4))
+        total += strength * np.stack([np.interp(at, knots, column) for column in drawn.T], axis=1)
+        weight += strength
+    return total / weight
+
+
+def _noise_colour(level: npt.NDArray[Any], space: bytes, colours: Colours) -> tuple[float, ...]:
+    """Components of a noise gradient, each as a share of its axis."""
+    a, b, c = (float(value) for value in level)
+    if space == b"LbCl":
+        return of_lab((a * 100, b * 255 - 128, c * 255 - 128), colours)
+    return of_rgb(colorsys.hsv_to_rgb(a % 1, b, c) if space == b"HSBl" else (a, b, c), colours)
