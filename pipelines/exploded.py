@@ -20,11 +20,14 @@ from schemas.design import Lowering
 from schemas.geometry import Box
 
 MOST = 120
-_LEAN, _FLAT = 0.42, 0.5
+_LEAN, _FLAT = 0.38, 0.55
 _MARGIN, _HEAD, _BETWEEN = 36, 92, 40
-_SHEET_HEIGHT, _TALLEST, _GAP = 330, 2700, 44
+_SHEET_HEIGHT, _TALLEST, _GAP = 380, 2700, 44
 _COLUMN = 13
 _FINE = 2
+_SQUARE = 20
+_NAME, _ABOUT, _INDENT = 17, 14, 42
+_LONGEST = 80
 VISIBLE: Colour = (92, 190, 255)
 _PLAIN: Colour = (225, 228, 232)
 _BEYOND: Colour = (255, 157, 66)
@@ -62,6 +65,11 @@ class _View:
         at = ((box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1))
         return [self.point(x, y, fine) for x, y in at]
 
+    def around(self, box: Box, fine: int) -> list[tuple[float, float]]:
+        """The corners a little outside, so that a line through them hides nothing of a thin layer."""
+        ways = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        return [(x + 2 * way, y + 2 * down) for (x, y), (way, down) in zip(self.corners(box, fine), ways, strict=True)]
+
 
 @dataclass(frozen=True)
 class _Page:
@@ -74,10 +82,13 @@ class _Page:
     label: int
 
     @classmethod
-    def of(cls, canvas: Box, count: int) -> _Page:
-        columns = min(3, math.ceil(count / _COLUMN))
-        rows = math.ceil(count / columns)
-        sheet, label = ((940, 440), (660, 380), (430, 310))[columns - 1]
+    def of(cls, canvas: Box, words: list[tuple[str, str]]) -> _Page:
+        """For the words of each label: a name, and what it is."""
+        columns = min(3, math.ceil(len(words) / _COLUMN))
+        rows = math.ceil(len(words) / columns)
+        sheet, most = ((940, 440), (660, 380), (430, 310))[columns - 1]
+        longest = max(max(length(name, _NAME, bold=True), length(about, _ABOUT)) for name, about in words)
+        label = min(most, math.ceil(longest) + _INDENT + 2)
         scale = sheet / (canvas.width + _LEAN * canvas.height)
         view = _View(canvas, min(scale, _SHEET_HEIGHT / (canvas.height * _FLAT)))
         room = (_TALLEST - view.height) // max(1, rows - 1)
@@ -98,7 +109,8 @@ class _Page:
 def exploded(stack: Stack, title: str = "") -> Image.Image:
     """The exploded view, at most about 2400 px wide whatever the design; shows the lowest 120 layers."""
     shown = stack.layers[:MOST]
-    page = _Page.of(stack.canvas, max(1, len(shown)))
+    words = [_words(index, layer, stack) for index, layer in enumerate(shown)]
+    page = _Page.of(stack.canvas, words or [("", "")])
     picture = Image.new("RGBA", page.size, (*PAGE, 255))
     _heading(ImageDraw.Draw(picture), stack, title, page.size[0])
     for index, layer in enumerate(shown):
@@ -106,7 +118,7 @@ def exploded(stack: Stack, title: str = "") -> Image.Image:
         if index % page.rows:
             _posts(picture, page, stack.visible, x, y)
         picture.alpha_composite(_sheet(layer, stack, page.view), (x, y))
-        _label(ImageDraw.Draw(picture), index, layer, stack, page)
+        _label(ImageDraw.Draw(picture), (x, y), words[index], _LOWERED[layer.lowering], page)
     return picture.convert("RGB")
 
 
@@ -155,7 +167,7 @@ def _sheet(layer: StackLayer, stack: Stack, view: _View) -> Image.Image:
     beyond = overflow(layer.pixels, layer.box, stack.visible).share > 0
     _outline(draw, view.corners(stack.visible, _FINE), VISIBLE, 2)
     if layer.box != stack.visible or beyond:
-        _outline(draw, view.corners(part, _FINE), _BEYOND if beyond else _PLAIN, 3)
+        _outline(draw, view.around(part, _FINE), _BEYOND if beyond else _PLAIN, 3)
     return sheet.reduce(_FINE)
 
 
@@ -164,11 +176,11 @@ def _outline(draw: ImageDraw.ImageDraw, corners: list[tuple[float, float]], colo
 
 
 def _flat(layer: StackLayer, part: Box, visible: Box, view: _View) -> Image.Image:
-    """A layer's pixels over gray squares, warm ones outside the visible box, at the sheet's scale but not leaned yet."""
+    """A layer's pixels over gray squares, warm ones outside the visible box; of the sheet's size, not leaned yet."""
     across, down = view.scale * _FINE, view.scale * _FLAT * _FINE
     width, height = max(1, round(part.width * across)), max(1, round(part.height * down))
     ground = np.empty((height, width, 4), np.uint8)
-    ground[..., :3] = checkers(width, height, 138, 120)[..., None]
+    ground[..., :3] = checkers(width, height, 136, 124, _SQUARE)[..., None]
     inside = part.intersect(visible)
     warm = np.ones((height, width), bool)
     if not inside.empty:
@@ -193,29 +205,27 @@ def _leaned(flat: Image.Image, part: Box, view: _View) -> Image.Image:
     x, y = view.point(part.x0, part.y0, _FINE)
     size = view.width * _FINE, view.height * _FINE
     slope = _LEAN / _FLAT  # px to the left for each px down
-    return flat.transform(
-        size, Image.Transform.AFFINE, (1, slope, -x - slope * y, 0, 1, -y), Image.Resampling.BILINEAR
-    )
+    return flat.transform(size, Image.Transform.AFFINE, (1, slope, -x - slope * y, 0, 1, -y), Image.Resampling.BILINEAR)
 
 
-def _label(draw: ImageDraw.ImageDraw, index: int, layer: StackLayer, stack: Stack, page: _Page) -> None:
-    """To the right of the sheet's lower half, on a thin line that leads there."""
-    x, y = page.place(index)
-    edge, level = page.view.point(stack.canvas.x1, stack.canvas.y1)
-    left, line = x + page.view.width + 8, y + round(level) - 30
-    start = x + edge + (level - (line - y)) / _FLAT * _LEAN
-    draw.line((start + 3, line, left + 6, line), fill=(*FAINT, 255))
-    room = page.label - 44
-    draw.rounded_rectangle((left + 12, line - 6, left + 24, line + 6), 3, fill=_LOWERED[layer.lowering])
-    name = layer.name if layer.reusable else f"{layer.name} (not reusable)"
-    write(draw, (left + 32, line + 5), f"{index}  {name}", 17, INK, bold=True, width=room)
-    write(draw, (left + 32, line + 24), _about(layer, stack), 14, FAINT, width=room)
+def _label(draw: ImageDraw.ImageDraw, at: tuple[int, int], words: tuple[str, str], colour: Colour, page: _Page) -> None:
+    """To the right of the sheet's lower edge, on a thin line that leads there."""
+    canvas = page.view.canvas
+    edge, level = page.view.point(canvas.x1, canvas.y1)
+    left, line = at[0] + page.view.width + 8, at[1] + round(level) - 30
+    draw.line((at[0] + edge + 30 / _FLAT * _LEAN + 3, line, left + 6, line), fill=(*FAINT, 255))
+    draw.rounded_rectangle((left + 12, line - 6, left + 24, line + 6), 3, fill=colour)
+    room, start = page.label - _INDENT, left + _INDENT - 10
+    write(draw, (start, line + 5), words[0], _NAME, INK, bold=True, width=room)
+    write(draw, (start, line + 24), words[1], _ABOUT, FAINT, width=room)
 
 
-def _about(layer: StackLayer, stack: Stack) -> str:
-    words = [str(layer.kind), f"{layer.box.width} × {layer.box.height} at {layer.box.x0}, {layer.box.y0}"]
-    words += [str(layer.lowering).replace("_", " ")] if layer.lowering is not Lowering.EXACT else []
+def _words(index: int, layer: StackLayer, stack: Stack) -> tuple[str, str]:
+    """A layer's number and name, and what it is."""
+    about = [str(layer.kind), f"{layer.box.width} × {layer.box.height} at {layer.box.x0}, {layer.box.y0}"]
+    about += [str(layer.lowering).replace("_", " ")] if layer.lowering is not Lowering.EXACT else []
+    about += [] if layer.reusable else ["not reusable"]
     beyond = overflow(layer.pixels, layer.box, stack.visible)
-    words += [f"{beyond.share:.0%} outside"] if beyond.share else []
-    words += ["cropped"] if layer.cropped else []
-    return " · ".join(words)
+    about += [f"{beyond.share:.0%} outside"] if beyond.share else []
+    about += ["cropped"] if layer.cropped else []
+    return f"{index}  {layer.name}"[:_LONGEST], " · ".join(about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,12 +60,15 @@ def difference(shown: Rgba, made: Rgba) -> npt.NDArray[np.uint8]:
     """
     solids = (255,) if shown[..., 3].min() == 255 else (255, 0)
     apart = [np.abs(on_solid(shown, solid) - on_solid(made, solid)) for solid in solids]
-    return np.rint(np.maximum.reduce(apart) * _AMPLIFY).clip(0, 255).astype(np.uint8)
+    strong: npt.NDArray[np.uint8] = np.rint(np.maximum.reduce(apart) * _AMPLIFY).clip(0, 255).astype(np.uint8)
+    return strong
 
 
-def checkers(width: int, height: int, light: int = _LIGHT, dark: int = _DARK) -> npt.NDArray[np.uint8]:
-    """The gray squares that stand for transparency: ``uint8 [height, width]``."""
-    rows, columns = np.arange(height) // _SQUARE, np.arange(width) // _SQUARE
+def checkers(
+    width: int, height: int, light: int = _LIGHT, dark: int = _DARK, side: int = _SQUARE
+) -> npt.NDArray[np.uint8]:
+    """The gray squares of ``side`` px that stand for transparency: ``uint8 [height, width]``."""
+    rows, columns = np.arange(height) // side, np.arange(width) // side
     return np.where((rows[:, None] + columns[None, :]) % 2, dark, light).astype(np.uint8)
 
 
@@ -83,7 +87,7 @@ def sized(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if side > _SIDE:
         size = max(1, round(width * _SIDE / side)), max(1, round(height * _SIDE / side))
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.HAMMING))
-    times = max(1, _SMALL // side)
+    times = max(1, math.ceil(_SMALL / max(1, side)))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,14 @@ import numpy as np
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.blend import MODES, blend, canonical
 from pipelines.flatten.own import through
-from pipelines.flatten.planes import Plane, mask_plane
+from pipelines.flatten.planes import Plane, coverage_of, mask_plane
 from pipelines.flatten.push import Change, Floats, changed, pushed
 from pipelines.flatten.stack import StackLayer, brief
 from pipelines.formats.tree import Adjustment, Node
 from schemas.design import Lowering
 from schemas.geometry import Box
+
+Gate = Callable[[Box], "Plane | float"]
 
 
 def adjusted(node: Adjustment, scope: Backdrop, visible: Box) -> None:
@@ -29,13 +32,29 @@ def adjusted(node: Adjustment, scope: Backdrop, visible: Box) -> None:
         split = iter(layers)
         new = [[next(split) for _ in at.layers] for at in scopes]
     else:  # a group in between lets only a part of the change through to what lies below it
-        gates = [tuple(at.gate for at in scopes[i + 1 :] if at.gate) for i in range(len(scopes))]
+        gates = [tuple(map(_gate, scopes[i + 1 :])) for i in range(len(scopes))]
         new = [[_noted(one, node, gate, note) for one in at.layers] for at, gate in zip(scopes, gates, strict=True)]
     for at, before, after in zip(scopes, [at.layers for at in scopes], new, strict=True):
         at.replace([_told(old, one) for old, one in zip(before, after, strict=True)])
 
 
-def _noted(layer: StackLayer, node: Adjustment, gates: tuple[Node, ...], note: str) -> StackLayer:
+def _gate(scope: Backdrop) -> Gate:
+    """The share of a change in ``scope`` that what lies below its layers takes on.
+
+    Of an alpha a at gate g the result is (1 - g) D + g (a C + (1 - a) f(D)): what lies below, which shows at 1 - g a,
+    has to change by g (1 - a) / (1 - g a).
+    """
+    layers = list(scope.layers)
+
+    def share(box: Box) -> Plane | float:
+        gate = 1.0 if scope.gate is None else strength_of(scope.gate, box)
+        alpha = coverage_of(layers, box)
+        return np.asarray(gate * (1 - alpha) / np.maximum(1 - gate * alpha, np.float32(1e-6)), np.float32)
+
+    return share
+
+
+def _noted(layer: StackLayer, node: Adjustment, gates: tuple[Gate, ...], note: str) -> StackLayer:
     new = changed(layer, _change(node, gates))
     return layer if new is layer else new.noted(note)
 
@@ -50,12 +69,14 @@ def _open(gate: Node | None) -> bool:
     return gate is None or (gate.opacity * gate.fill_opacity >= 1 and gate.mask is None)
 
 
-def _change(node: Adjustment, gates: tuple[Node, ...]) -> Change:
+def _change(node: Adjustment, gates: tuple[Gate, ...]) -> Change:
     """What the adjustment makes of colours, under its blend mode, opacity, mask and blending options."""
     mode, blending = canonical(node.blend_mode), node.blending
 
     def change(colours: Floats, box: Box) -> Floats:
-        share = _share((node, *gates), box)
+        share = strength_of(node, box)
+        for gate in gates:
+            share = share * gate(box)
         if isinstance(share, float):
             if share <= 0:
                 return colours
@@ -77,10 +98,7 @@ def _change(node: Adjustment, gates: tuple[Node, ...]) -> Change:
     return change
 
 
-def _share(nodes: tuple[Node, ...], box: Box) -> Plane | float:
-    share: Plane | float = 1.0
-    for node in nodes:
-        share = share * (node.opacity * node.fill_opacity)
-        if node.mask is not None:
-            share = np.asarray(mask_plane(node.mask, box) * np.float32(share), np.float32)
-    return share
+def strength_of(node: Node, box: Box) -> Plane | float:
+    """Opacity, fill and mask of a node in ``box``."""
+    share = node.opacity * node.fill_opacity
+    return share if node.mask is None else np.asarray(mask_plane(node.mask, box) * np.float32(share), np.float32)

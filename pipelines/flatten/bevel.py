@@ -53,17 +53,15 @@ def _under(piece: Piece, line: Shape) -> Piece:
     return piece
 
 
-def _pieces(bevel: Bevel, raised: Shape, out: Box, shape: Shape, swapped: bool) -> list[Piece]:
-    """The shade and the highlight of ``raised`` in ``out``; ``swapped``: as if lit from the other side."""
+def _pieces(bevel: Bevel, raised: Shape, out: Box, shape: Shape, sunken: bool) -> list[Piece]:
+    """The shade and the highlight of ``raised``, or of what is ``sunken`` by as much, in ``out``."""
     if out.empty:
         return []
     region = grown(out, margin_of(bevel))
-    lit = light(bevel, raised.over(region), region)[out.within(region).slices]
+    lit = light(bevel, raised.over(region), region, sunken=sunken)[out.within(region).slices]
     flat = math.sin(math.radians(bevel.altitude))
     bright = np.clip((lit - np.float32(flat)) / np.float32(max(1 - flat, 1e-3)), 0, 1)
     dark = np.clip((np.float32(flat) - lit) / np.float32(max(flat, 1e-3)), 0, 1)
-    if swapped:
-        bright, dark = dark, bright
     pieces: list[Piece] = []
     for name, overlay, levels in (("bevel-shade", bevel.shade, dark), ("bevel", bevel.highlight, bright)):
         if overlay.opacity > 0 and isinstance(overlay.paint, Solid):

@@ -27,10 +27,7 @@ from schemas.geometry import Box
 
 
 def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, list[Node]]]:
-    """Each visible node with what is visibly clipped to it; what is clipped to a hidden node is hidden with it.
-
-    A group that only empty layers are clipped to stays pass-through, as in Photoshop.
-    """
+    """Each visible node with what is visibly clipped to it; what is clipped to a hidden node is hidden with it."""
     base: Node | None = None
     tops: list[Node] = []
     for node in nodes:
@@ -38,14 +35,10 @@ def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, list[Node]]]:
             tops.append(node)
             continue
         if base is not None and base.visible:
-            yield base, [top for top in tops if _paints(top)]
+            yield base, [top for top in tops if top.visible]
         base, tops = node, []
     if base is not None and base.visible:
-        yield base, [top for top in tops if _paints(top)]
-
-
-def _paints(node: Node) -> bool:
-    return node.visible and not (isinstance(node, Leaf) and node.box.empty)
+        yield base, [top for top in tops if top.visible]
 
 
 def isolated(group: Group) -> bool:
@@ -103,7 +96,7 @@ class Lowerer:
 
     def _unit(self, base: Node, tops: Sequence[Node], scope: Backdrop) -> None:
         """A leaf or an isolated group with what is clipped to it, as one thing that blends."""
-        own = self._own(base, bool(tops))
+        own = self._own(base, bool(tops), scope)
         if not own:
             return
         if base.blending.knockout != "none":
@@ -129,10 +122,14 @@ class Lowerer:
         _settle(scope, name)
         return scope.layers
 
-    def _own(self, node: Node, stroke_apart: bool) -> list[StackLayer]:
-        """The node's own paint at full strength, without mask."""
+    def _own(self, node: Node, stroke_apart: bool, scope: Backdrop) -> list[StackLayer]:
+        """The node's own paint at full strength, without mask.
+
+        A pass-through group that something is clipped to blends with what lies below, but changes nothing there.
+        """
         if isinstance(node, Group):
-            inner = self.nodes(node.children, Backdrop(self.channels))
+            start = None if isolated(node) else scope
+            inner = self.nodes(node.children, Backdrop(self.channels, start=start, sealed=True))
             return _confined(node, inner, self.visible)
         return self._leaf(node, stroke_apart) if isinstance(node, Leaf) else []
 

@@ -33,7 +33,7 @@ _LEAST = np.float32(0.5 / 255)
 def pushed(layers: Sequence[StackLayer], change: Change, visible: Box, channels: int, note: str) -> list[StackLayer]:
     """The layers, bottom to top, with ``change`` applied; ``channels``: those of their space before it."""
     clean = [layer if (new := changed(layer, change)) is layer else new.noted(note) for layer in layers]
-    if len(layers) == 1 or _agree(layers, clean, change, visible, channels):
+    if len(layers) < 2 or _agree(layers, clean, change, visible, channels):
         return clean
     return _telescoped(layers, clean, change)
 

@@ -30,15 +30,16 @@ def margin_of(bevel: Bevel) -> int:
     return math.ceil(width_of(bevel) + bevel.soften + softness) + 2
 
 
-def light(bevel: Bevel, alpha: npt.NDArray[np.uint8], region: Box) -> Plane:
+def light(bevel: Bevel, alpha: npt.NDArray[np.uint8], region: Box, *, sunken: bool = False) -> Plane:
     """The cosine between the surface and the light, float32 ``[h, w]``; flat ground has sin(altitude).
 
     ``alpha`` uint8 ``[h, w]`` is the shape in ``region``. A place is right ``margin_of`` px away from its border.
+    ``sunken``: heights are depths.
     """
     height = _height(bevel, alpha)
     if bevel.texture is not None:
         height += _texture(bevel.texture, region)
-    slope = np.float32(bevel.depth if bevel.up else -bevel.depth)
+    slope = np.float32(bevel.depth if bevel.up != sunken else -bevel.depth)
     down, across = np.gradient(height)
     turn, altitude = math.radians(bevel.angle), math.radians(bevel.altitude)
     side = np.float32(math.cos(altitude))

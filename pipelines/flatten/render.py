@@ -131,6 +131,8 @@ class Renderer:
         own, where = self._own(base, bool(tops))
         drawn = self._drawn(base, bool(tops))
         colour, shape = _placed(own, where, box, self.channels)
+        if isinstance(base, Group) and not isolated(base):
+            colour = self._through(base, state, shape, box)
         if not shape.any() and not drawn.behind and not drawn.above:
             return state
         blending = base.blending
@@ -157,6 +159,13 @@ class Renderer:
             return result
         kept = _written(result.straight, state.straight, blending.channels)
         return Picture(result.alpha * np.where(state.alpha > 0, kept, result.straight), result.alpha)
+
+    def _through(self, group: Group, state: Picture, shape: Floats, box: Box) -> Floats:
+        """The colour of a pass-through group that something is clipped to: of what it paints, blended with the rest."""
+        empty = Picture.empty(box, self.channels)
+        after = self.nodes(group.children, state, box, Bottoms(state, empty))
+        paint = after.colour - (1 - shape) * state.colour
+        return np.clip(np.divide(paint, shape, out=np.zeros_like(paint), where=shape > 0), 0, 1)
 
     def _body(
         self, base: Node, tops: Sequence[Node], colour: Floats, inside: Picture, drawn: Drawn, box: Box

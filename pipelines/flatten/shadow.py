@@ -20,6 +20,7 @@ from pipelines.formats.style import Glow, Gradient, Satin, Shadow
 from schemas.geometry import Box
 
 Plane = npt.NDArray[np.float32]
+_FADE = 32.0  # 1 / the level under which a gradient glow fades out, as observed
 
 
 def offset(angle: float, distance: float) -> tuple[int, int]:
@@ -50,23 +51,23 @@ def glow_piece(glow: Glow, shape: Shape) -> Piece | None:
     level = np.minimum(level / np.float32(max(glow.range, 0.01)), np.float32(1))
     if glow.inner and glow.from_centre:
         level = 1 - level
-    level = mapped(level, glow.contour)
     name = "inner-glow" if glow.inner else "outer-glow"
     if isinstance(glow.paint, Gradient):
         piece = Piece(name, _graded(glow, glow.paint, level, out), out, glow.blend_mode)
     else:
-        level = speckled(level, glow.noise, out)
+        level = speckled(mapped(level, glow.contour), glow.noise, out)
         piece = shape.coloured(name, glow.paint.colour, level, glow.opacity, out, glow.blend_mode)
     return replace(piece, concealed=not glow.inner)
 
 
 def _graded(glow: Glow, gradient: Gradient, level: Plane, out: Box) -> npt.NDArray[np.uint8]:
-    """A gradient runs from the edge outwards; where the glow has ended, so has the gradient."""
-    position = 1 - level
+    """A gradient runs from the edge outwards, and fades out over the last of the levels."""
+    position = 1 - mapped(level, glow.contour)
     if glow.jitter > 0:
         position += (random_levels(out, 1) - np.float32(0.5)) * np.float32(glow.jitter)
     pixels = ramp_pixels(gradient, position)
-    alpha = pixels[..., -1] * np.float32(1 / 255) * (level > 0)
+    alpha = pixels[..., -1] * np.float32(1 / 255)
+    alpha *= np.minimum(level * np.float32(_FADE), 1)
     pixels[..., -1] = to_bytes(speckled(alpha, glow.noise, out), glow.opacity)
     return pixels
 

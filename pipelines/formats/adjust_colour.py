@@ -68,7 +68,7 @@ class HueRange:
         stop = (self.end - self.start) % 360
         at = (hue - self.start) % 360
         rise = np.where(at >= up, 1.0, at / max(up, 1e-6))
-        fall = np.clip((stop - at) / max(stop - down, 1e-6), 0, 1)
+        fall = np.where(at <= down, 1.0, np.clip((stop - at) / max(stop - down, 1e-6), 0, 1))
         return np.asarray(rise * fall, np.float32)
 
 

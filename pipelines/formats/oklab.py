@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.floating[Any]]
+Values = npt.NDArray[Any]
 _TO_CONES = np.array(
     [
         [0.4122214708, 0.5363325363, 0.0514459929],

@@ -22,6 +22,7 @@ from pipelines.errors import Rejected
 from pipelines.formats.limits import ReadLimits, first_line, unreadable
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_nodes import Reader
+from pipelines.formats.psd_open import opened
 from pipelines.formats.psd_pixels import has_alpha, merged
 from pipelines.formats.tree import Document
 from schemas.compositing import Rgba
@@ -37,9 +38,8 @@ def read(path: Path, limits: ReadLimits) -> Document:
     with path.open("rb") as stream:
         width, height = _checked_header(stream.read(HEADER.size), limits)
     try:
-        with unreadable("psd-tools cannot parse it"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            psd = PSDImage.open(path, max_alloc_bytes=limits.max_bytes)
+        with unreadable("psd-tools cannot parse it"):
+            psd = opened(path, limits.max_bytes)
     except Rejected as error:
         if isinstance(error.__cause__, ParseLimitError):
             raise Rejected(Code.TOO_LARGE, error.message) from None

@@ -54,7 +54,7 @@ def _read(read: _Reader, blocks: Any, tag: Tag, colours: Colours) -> Apply | Non
         return None
     try:
         data = (blocks.get_data(Tag.CONTENT_GENERATOR_EXTRA_DATA), blocks.get_data(tag))
-        return read(data if tag is Tag.BRIGHTNESS_AND_CONTRAST else data[1], colours)
+        return read(data if read is _brightness else data[1], colours)
     except _BROKEN:
         return None
 
@@ -162,4 +162,5 @@ _READERS: dict[Tag, tuple[str, _Reader]] = {
     Tag.THRESHOLD: ("threshold", _threshold),
     Tag.GRADIENT_MAP: ("gradient-map", colour.gradient_map_of),
     Tag.SELECTIVE_COLOR: ("selective-color", colour.selective_of),
+    Tag.CONTENT_GENERATOR_EXTRA_DATA: ("brightness-contrast", _brightness),
 }

@@ -78,7 +78,8 @@ class Colours:
         if self.depth == 8:
             return np.frombuffer(data, np.uint8, width * height).reshape(height, width)
         if self.depth == 16:
-            return _SIXTEEN[np.frombuffer(data, "<u2", width * height)].reshape(height, width)
+            codes: Plane = _SIXTEEN[np.frombuffer(data, "<u2", width * height)]
+            return codes.reshape(height, width)
         if self.depth == 32:
             light = np.nan_to_num(np.frombuffer(data, ">f4", width * height).astype(np.float32)).clip(0, 1)
             value = encode(light) if linear else light

@@ -45,15 +45,6 @@ _KINDS: Mapping[bytes, _Kind] = {
 }
 """By class, in the order in which they are painted."""
 _ORDER = {kind: place for place, kind in enumerate(_KINDS)}
-_LISTS: Mapping[bytes, bytes] = {
-    b"dropShadowMulti": b"DrSh",
-    b"innerShadowMulti": b"IrSh",
-    b"solidFillMulti": b"SoFi",
-    b"gradientFillMulti": b"GrFl",
-    b"patternFillMulti": b"patternFill",
-    b"frameFXMulti": b"FrFX",
-}
-
 Style = tuple[tuple[AnyEffect, ...], tuple[str, ...], tuple[str, ...]]
 
 
@@ -89,12 +80,10 @@ def _visible(layer: Any) -> Iterator[tuple[bytes, Descriptor]]:
     data = next((found for found in blocks if isinstance(found, Descriptor)), None)
     if data is None or not flag(data, b"masterFXSwitch", True):
         return
-    listed = {_LISTS.get(key) for key in data if isinstance(data[key], List) and len(data[key])}
-    for key in data:
-        value = data[key]
-        instances = [value] if isinstance(value, Descriptor) else list(value) if isinstance(value, List) else []
-        if isinstance(value, Descriptor) and value.classID in listed:
-            continue  # the first of the list once more
-        for item in reversed(instances[:MAX_ITEMS]):
-            if isinstance(item, Descriptor) and flag(item, b"present", True) and flag(item, b"enab", False):
-                yield bytes(getattr(item.classID, "value", item.classID)), item
+    lists = [list(data[key])[:MAX_ITEMS] for key in data if isinstance(data[key], List)]
+    listed = [item for items in lists for item in reversed(items) if isinstance(item, Descriptor)]
+    several = {item.classID for item in listed}
+    single = [data[key] for key in data if isinstance(data[key], Descriptor)]
+    for item in [item for item in single if item.classID not in several] + listed:  # else the first of a list once more
+        if flag(item, b"present", True) and flag(item, b"enab", False):
+            yield bytes(getattr(item.classID, "value", item.classID)), item

@@ -73,16 +73,28 @@ def ramp(stops: Descriptor, colours: Colours, problems: list[str], method: bytes
     if not len(at):
         problems.append("gradient without stops")
         at, mid, values = np.zeros(1), np.full(1, 0.5), np.array([of_rgb(BLACK, colours)])
-    straight_rgb = colours.channels == 3 and colours.mode is ColorMode.RGB
-    if straight_rgb and method in (b"Perc", b"perceptual"):
-        levels[:, :-1] = oklab.to_srgb(_curve(at, mid, oklab.from_srgb(values), 0.0))
-    elif straight_rgb and method in (b"Lnr ", b"linear"):
-        levels[:, :-1] = oklab.encode(_curve(at, mid, oklab.decode(values), 0.0))
-    else:
-        levels[:, :-1] = _curve(at, mid, values, smooth)
+    levels[:, :-1] = _coloured(at, mid, values, smooth, method, colours)
     at, mid, values = _sorted(children(stops, b"Trns"), lambda stop: (number(stop, b"Opct", 100.0, 0.0, 100.0) / 100,))
     levels[:, -1:] = _curve(at, mid, values, smooth) if len(at) else 1.0
     return levels
+
+
+def _coloured(
+    at: npt.NDArray[Any],
+    mid: npt.NDArray[Any],
+    values: npt.NDArray[Any],
+    smooth: float,
+    method: bytes,
+    colours: Colours,
+) -> npt.NDArray[Any]:
+    """Colours between stops, where the gradient's method says; 32-bit documents compose linear light."""
+    if colours.depth == 32:
+        return oklab.encode(_curve(at, mid, oklab.decode(values), smooth))
+    if colours.mode is ColorMode.RGB and method in (b"Perc", b"perceptual"):
+        return oklab.to_srgb(_curve(at, mid, oklab.from_srgb(values), 0.0))
+    if colours.mode is ColorMode.RGB and method in (b"Lnr ", b"linear"):
+        return oklab.encode(_curve(at, mid, oklab.decode(values), 0.0))
+    return _curve(at, mid, values, smooth)
 
 
 def _stop_colour(stop: Descriptor, colours: Colours, problems: list[str]) -> tuple[float, ...]:

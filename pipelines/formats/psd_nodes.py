@@ -20,9 +20,9 @@ from pipelines.formats.psd_effects import Light, style_of
 from pipelines.formats.psd_masks import mask_of
 from pipelines.formats.psd_pixels import layer_pixels
 from pipelines.formats.psd_text import text_of
-from pipelines.formats.psd_vector import drawn_box, fill_of, is_drawn, pen_of, shape_pixels
+from pipelines.formats.psd_vector import drawn_box, fill_of, is_cut, is_drawn, pen_of, shape_pixels
 from schemas.design import LayerKind
-from schemas.geometry import Box
+from schemas.geometry import Box, union
 
 _ARTBOARD_TAGS = (Tag.ARTBOARD_DATA1, Tag.ARTBOARD_DATA2, Tag.ARTBOARD_DATA3)
 
@@ -61,7 +61,7 @@ class Reader:
         box = Box(record.left, record.top, record.right, record.bottom)
         paint: dict[str, Any] = {}
         problems: list[str] = []
-        if layer.has_pixels() and not box.empty:
+        if layer.has_pixels() and not box.empty and not is_cut(layer, box):
             paint, problems = self._stored(layer, box)
         elif is_drawn(layer):
             box = drawn_box(layer)
@@ -96,10 +96,11 @@ class Reader:
 
     def _group(self, group: Any) -> tree.Group:
         children = self.nodes(group)
-        box = Box(*(int(side) for side in group.bbox))
+        artboard = isinstance(group, Artboard)
+        box = Box(*(int(side) for side in group.bbox)) if artboard else _content(children, self.psd)
         common = self._common(group, box)
         isolated = group.blend_mode is not BlendMode.PASS_THROUGH or bool(common["style"])
-        if not isinstance(group, Artboard):
+        if not artboard:
             return tree.Group(**common, children=children, isolated=isolated)
         self.limits.check_layer(group.name, box.x0, box.y0, box.width, box.height)
         background = self._background(group, box)
@@ -126,7 +127,6 @@ class Reader:
     def _common(self, layer: Any, box: Box) -> dict[str, Any]:
         """The fields that all nodes share."""
         through = layer.blend_mode is BlendMode.PASS_THROUGH
-        mask, mask_problems = mask_of(layer, self.colours, self.limits, box)
         style, names, style_problems = style_of(layer, self.colours, self.light)
         blending, blending_problems = blending_of(layer, self.colours)
         return {
@@ -136,12 +136,23 @@ class Reader:
             "fill_opacity": _fill_opacity(layer),
             "blend_mode": "normal" if through else FROM_PSD[layer.blend_mode.value],
             "clipped": layer._record.clipping is Clipping.NON_BASE,  # Layer.clipping says False for groups
-            "mask": mask,
+            "mask": mask_of(layer, self.colours, self.limits, box),
             "effects": names,
             "style": style,
             "blending": blending,
-            "undrawn": (*mask_problems, *style_problems, *blending_problems),
+            "undrawn": (*style_problems, *blending_problems),
         }
+
+
+def _content(children: tuple[tree.Node, ...], psd: Any) -> Box:
+    """The box that holds what a group may paint."""
+    boxes = [Box(0, 0, psd.width, psd.height)]
+    for child in children:
+        if isinstance(child, tree.Group):
+            boxes.append(child.clip or _content(child.children, psd))
+        elif isinstance(child, tree.Leaf):
+            boxes.append(child.box)
+    return union(box for box in boxes if not box.empty)
 
 
 def _fill_opacity(layer: Any) -> float:

@@ -8,20 +8,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from psd_tools.api.layers import FillLayer, ShapeLayer
 from psd_tools.composite.utils import has_fill
-from psd_tools.composite.vector import draw_stroke, draw_vector_mask
+from psd_tools.composite.vector import draw_stroke
 from psd_tools.constants import StrokeAlignment
 
 from pipelines.formats.limits import unreadable
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_paints import paint_of_descriptor, paint_of_fill
+from pipelines.formats.psd_path import beyond, has_path, path_box, path_coverage
 from pipelines.formats.style import Paint, PathStroke, Solid
 from pipelines.formats.tree import Pixels
 from schemas.geometry import Box
 
-Coverage = npt.NDArray[np.uint8]
 MITRE = 1.5
 MAX_PEN = 10_000.0
 
@@ -39,32 +38,30 @@ def fill_of(layer: Any, colours: Colours) -> tuple[Paint | None, list[str]]:
 
 
 def drawn_box(layer: Any) -> Box:
-    """The box of a fill or shape without pixels: its path grown by its pen; the whole document without a path."""
-    box = _path_box(layer)
-    if box is None:
+    """The box of a fill or shape without pixels: its path grown by its pen; the whole document without a path or where
+    it shows what lies beyond the path.
+    """
+    box = path_box(layer)
+    if box is None or beyond(layer):
         return Box(0, 0, layer._psd.width, layer._psd.height)
     reach = math.ceil(pen_width(layer) * MITRE)
     return Box(box.x0 - reach, box.y0 - reach, box.x1 + reach, box.y1 + reach)
 
 
-def _path_box(layer: Any) -> Box | None:
-    """The whole pixels that a layer's path touches; None without a bounded path."""
-    mask = layer.vector_mask if layer.has_vector_mask() else None
-    if mask is None or mask.disabled or mask.initial_fill_rule or not mask.paths:
-        return None
-    left, top, right, bottom = mask.bbox
-    if not all(math.isfinite(side) for side in (left, top, right, bottom)):
-        return None
+def is_cut(layer: Any, stored: Box) -> bool:
+    """Whether the stored pixels of a shape end at the document's edge although its path goes on: Photoshop stores all
+    of it, other programs need not.
+    """
+    path = path_box(layer) if is_drawn(layer) else None
+    if path is None or beyond(layer):
+        return False
     width, height = layer._psd.width, layer._psd.height
-    box = Box(math.floor(left * width), math.floor(top * height), math.ceil(right * width), math.ceil(bottom * height))
-    return None if box.empty else box
-
-
-def path_coverage(layer: Any, box: Box) -> Coverage:
-    """How much of each pixel of ``box`` lies inside a layer's path, uint8 ``[height, width]``."""
-    with unreadable(f"path of layer {layer.name[:80]!r}"):
-        covered = draw_vector_mask(layer, (box.x0, box.y0, box.x1, box.y1))[..., 0]
-        return np.rint(covered * 255).clip(0, 255).astype(np.uint8)
+    return (
+        (stored.x0 == 0 and path.x0 < -1)
+        or (stored.y0 == 0 and path.y0 < -1)
+        or (stored.x1 == width and path.x1 > width + 1)
+        or (stored.y1 == height and path.y1 > height + 1)
+    )
 
 
 def shape_pixels(layer: Any, box: Box, fill: Paint | None, colours: Colours) -> Pixels:
@@ -74,19 +71,15 @@ def shape_pixels(layer: Any, box: Box, fill: Paint | None, colours: Colours) -> 
         return out
     if isinstance(fill, Solid):
         out[..., :-1] = np.rint(np.array(fill.colour) * 255).clip(0, 255)
-    out[..., -1] = 255 if _path_box(layer) is None and not _has_path(layer) else path_coverage(layer, box)
+    out[..., -1] = path_coverage(layer, box) if has_path(layer) else 255
     return out
-
-
-def _has_path(layer: Any) -> bool:
-    return bool(layer.has_vector_mask() and layer.vector_mask is not None and not layer.vector_mask.disabled)
 
 
 def pen_of(
     layer: Any, box: Box, colours: Colours, *, filled: bool
 ) -> tuple[Callable[[], PathStroke | None] | None, list[str]]:
     """The pen line of a shape on ``box``, drawn when asked for, and what of it cannot be; None without one."""
-    if pen_width(layer) <= 0 or not _has_path(layer) or box.empty:
+    if pen_width(layer) <= 0 or not has_path(layer) or box.empty:
         return None, []
     paint, problems = paint_of_descriptor(layer.stroke._data.get(b"strokeStyleContent"), layer, colours)
     return (None if paint is None else partial(_pen, layer, box, paint, filled)), problems
