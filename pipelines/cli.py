@@ -141,7 +141,8 @@ def inspect(
         str, typer.Argument(help="A design: PSD, PSB, ORA, a layer folder or parquet#row.", metavar="FILE")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the layers and the comparison picture here.", metavar="DIR")
+        Path | None,
+        typer.Option("--out", help="Write the layers and pictures of the stack here.", metavar="DIR"),
     ] = None,
 ) -> None:
     """Show one design: its tree, how each layer was lowered, the layout and the recomposition error."""

@@ -92,7 +92,7 @@ class _Page:
         scale = sheet / (canvas.width + _LEAN * canvas.height)
         view = _View(canvas, min(scale, _SHEET_HEIGHT / (canvas.height * _FLAT)))
         room = (_TALLEST - view.height) // max(1, rows - 1)
-        return cls(view, columns, rows, max(_GAP // 2, min(room, max(_GAP, round(view.height * 0.7)))), label)
+        return cls(view, columns, rows, min(max(_GAP, room), max(_GAP, round(view.height * 0.7))), label)
 
     @property
     def size(self) -> tuple[int, int]:

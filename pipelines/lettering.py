@@ -10,6 +10,7 @@ from PIL import ImageDraw, ImageFont
 from pipelines.synth import fonts
 
 _FAMILIES = ("Source Sans Pro", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew")
+_FROM_RIGHT = _FAMILIES[2:]
 _NOWHERE = "\U0010ffff"
 _MISSING = "\ufffd"
 _LIMIT = 200
@@ -60,10 +61,11 @@ def _pieces(text: str, size: int, bold: bool) -> list[tuple[Font, str]]:
     """Stretches of one font; what no font has becomes a sign for it."""
     chosen = [(_family_for(letter, bold), letter) for letter in text]
     kept = [(family or _FAMILIES[1], letter if family else _MISSING) for family, letter in chosen]
-    return [
-        (_font(family, size, bold), "".join(letter for _, letter in group))
-        for family, group in groupby(kept, key=lambda pair: pair[0])
-    ]
+    pieces = []
+    for family, group in groupby(kept, key=lambda pair: pair[0]):
+        letters = "".join(letter for _, letter in group)
+        pieces.append((_font(family, size, bold), letters[::-1] if family in _FROM_RIGHT else letters))
+    return pieces
 
 
 @lru_cache(maxsize=4096)

@@ -41,6 +41,7 @@ def lower(document: Document, config: FlattenConfig) -> Stack:
     whole = composite_banded([layer.placed for layer in layers], canvas)
     shown, is_preview = reference(document)
     error = errors(whole[visible.slices], shown, on_white=is_preview and document.opaque_on_white)
+    region, worst = worst_region(error)
     return Stack(
         canvas=canvas,
         visible=visible,
@@ -50,5 +51,6 @@ def lower(document: Document, config: FlattenConfig) -> Stack:
         preview=fitted(shown, _PREVIEW_SIDE),
         recomposition=summed(error, preview=is_preview),
         source_layers=document.leaves,
-        region=worst_region(error),
+        region=region,
+        worst=worst,
     )

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import Rejected
-from pipelines.flatten.blend import MODES, canonical
+from pipelines.flatten.faults import drawn_near, undrawn
 from pipelines.flatten.planes import bands
 from pipelines.flatten.render import render_tree
 from pipelines.flatten.scale import scaled_size
-from pipelines.flatten.stack import FlattenConfig, Stack, brief
-from pipelines.formats.tree import Document, Group, Node
+from pipelines.flatten.stack import FlattenConfig, Stack
+from pipelines.formats.tree import Document
 from schemas.compositing import Rgba, on_solid
 from schemas.design import Recomposition
 from schemas.geometry import Box
@@ -63,36 +60,46 @@ def measure(shown: Rgba, expected: Rgba, *, preview: bool, on_white: bool) -> Re
     return summed(errors(shown, expected, on_white=on_white), preview=preview)
 
 
-def worst_region(error: Errors) -> float:
-    """The mean error over the worst square of 32 px: those of a grid, and of grids that end at the far edges."""
+def worst_region(error: Errors) -> tuple[float, Box]:
+    """The mean error over the worst square of 32 px, and where that is: squares of a grid, and of grids that end at the
+    far edges.
+    """
     height, width = error.shape
     high, wide = min(_SQUARE, height), min(_SQUARE, width)
     rows, columns = height // high * high, width // wide * wide
-    worst = 0.0
+    worst, where = -1.0, Box(0, 0, wide, high)
     for top in {0, height - rows}:
         for left in {0, width - columns}:
             squares = error[top : top + rows, left : left + columns].reshape(rows // high, high, columns // wide, wide)
-            worst = max(worst, float(squares.mean(axis=1).mean(axis=2).max()))
-    return worst
+            means = squares.mean(axis=1).mean(axis=2)
+            y, x = (int(i) for i in np.unravel_index(int(means.argmax()), means.shape))
+            if float(means[y, x]) > worst:
+                worst = float(means[y, x])
+                where = Box(left + x * wide, top + y * high, left + (x + 1) * wide, top + (y + 1) * high)
+    return worst, where
 
 
 def check(document: Document, stack: Stack, config: FlattenConfig) -> None:
     """Hold a stack to the limits.
 
     Raises:
-        Rejected: TOO_FEW_LAYERS, or RECOMPOSE_MISMATCH naming the features that were not drawn.
+        Rejected: TOO_FEW_LAYERS, or RECOMPOSE_MISMATCH naming the features that were not drawn, or else those drawn
+            where the error is worst.
     """
     if len(stack.layers) < config.min_layers:
         count = f"{len(stack.layers)} of {stack.source_layers} layers show"
         raise Rejected(Code.TOO_FEW_LAYERS, f"{count}, at least {config.min_layers} must")
-    found, undrawn = stack.recomposition, suspects(document)
-    if found.reference == "render" and undrawn:  # the render lacks them too
-        raise Rejected(Code.RECOMPOSE_MISMATCH, f"no preview to trust, and not drawn: {undrawn}")
+    found, missing = stack.recomposition, undrawn(document)
+    if found.reference == "render" and missing:  # the render lacks them too
+        raise Rejected(Code.RECOMPOSE_MISMATCH, f"no preview to trust, and not drawn: {missing}")
     if found.mae >= config.max_mae or found.p99 >= config.max_p99 or stack.region >= config.max_region:
         numbers = f"mean error {found.mae:.2f}, p99 {found.p99:.1f}, worst {_SQUARE} px square {stack.region:.1f}"
         limits = f"limits {config.max_mae:g}, {config.max_p99:g}, {config.max_region:g}"
-        reason = undrawn or "no undrawn feature is known; the tree or the preview may have been read wrong"
-        raise Rejected(Code.RECOMPOSE_MISMATCH, f"{numbers} ({limits}): {reason}")
+        near = drawn_near(document, stack.worst)
+        reason = (
+            f"not drawn: {missing}" if missing else f"at fault may be {near}" if near else "the preview is of another"
+        )
+        raise Rejected(Code.RECOMPOSE_MISMATCH, f"{numbers} ({limits}); {reason}")
 
 
 def check_size(document: Document, config: FlattenConfig) -> None:
@@ -109,26 +116,3 @@ def check_size(document: Document, config: FlattenConfig) -> None:
         raise Rejected(Code.TOO_SMALL, f"{size}: the short side must be at least {config.min_side} px")
     if document.leaves < config.min_layers:
         raise Rejected(Code.TOO_FEW_LAYERS, f"the document has {document.leaves} layers, needs {config.min_layers}")
-
-
-def suspects(document: Document) -> str:
-    """The visible features that were drawn as if absent, most frequent first; empty where there are none."""
-    counted = Counter(feature for node in _visible(document.nodes) for feature in _undrawn(node))
-    names = [brief(n) if times == 1 else f"{brief(n)} ({times}x)" for n, times in counted.most_common(_NAMED)]
-    more = len(counted) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
-
-
-def _undrawn(node: Node) -> Iterator[str]:
-    yield from node.undrawn
-    mode = canonical(node.blend_mode)
-    if mode != "normal" and mode not in MODES:
-        yield f"blend mode {mode}"
-
-
-def _visible(nodes: tuple[Node, ...]) -> Iterator[Node]:
-    for node in nodes:
-        if node.visible and node.opacity > 0:
-            yield node
-            if isinstance(node, Group):
-                yield from _visible(node.children)

@@ -19,16 +19,19 @@ def edge_distance(alpha: Alpha) -> Plane:
     touched = alpha > 0
     if not touched.any():
         return np.full(alpha.shape, np.inf, np.float32)
-    solid = alpha >= 128
-    if np.array_equal(touched, alpha == 255):
-        return np.asarray(distance_transform_edt(~touched), np.float32) - np.float32(0.5)
-    nearest = _distance_to(touched, alpha)
-    return np.minimum(nearest, _distance_to(solid, alpha), out=nearest) if solid.any() else nearest
+    out = _distance_to(touched, alpha)
+    if not np.array_equal(touched, alpha == 255):
+        # The nearest pixel is not always the one whose edge is nearest: the nearest well covered ones may be.
+        for least in (128, 255):
+            covered = alpha >= least
+            if covered.any():
+                np.minimum(out, _distance_to(covered, alpha), out=out)
+    return out
 
 
 def _distance_to(pixels: npt.NDArray[np.bool_], alpha: Alpha) -> Plane:
-    distance, (rows, columns) = distance_transform_edt(~pixels, return_indices=True)
-    out = np.asarray(distance, np.float32)
+    steps, (rows, columns) = distance_transform_edt(~pixels, return_indices=True)
+    out = np.asarray(steps, np.float32)
     out += np.float32(0.5)
     out -= alpha[rows, columns] * np.float32(1 / 255)
     return out

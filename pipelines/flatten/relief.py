@@ -45,9 +45,11 @@ def light(bevel: Bevel, alpha: npt.NDArray[np.uint8], region: Box, *, sunken: bo
     side = np.float32(math.cos(altitude))
     cosine = across * (-slope * side * np.float32(math.cos(turn)))
     cosine += down * (slope * side * np.float32(math.sin(turn)))
-    cosine += np.float32(math.sin(altitude))
+    flat = np.float32(math.sin(altitude))
+    cosine += flat
     cosine /= np.sqrt(1 + slope * slope * (across * across + down * down))
     lit = cosine.astype(np.float32, copy=False)
+    lit[height <= 0] = flat
     if bevel.gloss is not None:
         lit = mapped(np.clip(lit, 0, 1), bevel.gloss)
     return blurred(lit, bevel.soften)

@@ -91,7 +91,8 @@ class Stack:
 
     ``scale``: canvas px per document px. ``composite``: the layers' composite, of canvas size. ``preview``: what the
     document shows in the visible box, at most 1024 px on the long side. ``source_layers``: leaves of the document,
-    hidden ones too. ``region``: the mean error over the worst square of 32 px, in 1/255.
+    hidden ones too. ``region``: the mean error over the worst square of 32 px, in 1/255, which is ``worst`` of the
+    visible box.
     """
 
     canvas: Box
@@ -103,3 +104,4 @@ class Stack:
     recomposition: Recomposition
     source_layers: int
     region: float
+    worst: Box

@@ -48,9 +48,7 @@ def _half(stroke: Stroke, shape: Shape, out: Box, width: float, *, inner: bool) 
     else:
         laid = grown(shape.box, widths(stroke)[1])
         piece = shape.painted("stroke", stroke.paint, cover, stroke.opacity, out, stroke.blend_mode, laid)
-    if not inner:
-        return replace(piece, concealed=True)
-    return piece if stroke.overprint else replace(piece, cuts=_cuts(cover, piece))
+    return replace(piece, concealed=not inner, cuts=None if stroke.overprint else _cuts(cover, piece))
 
 
 def cover_over(stroke: Stroke, shape: Shape, out: Box) -> Plane:

@@ -81,7 +81,7 @@ class Reader:
         if not present.issuperset(range(self.colours.count)):
             return {}, ["missing colour channels"]
         paint: dict[str, Any] = {"pixels": partial(layer_pixels, layer, self.colours)}
-        if is_drawn(layer):
+        if is_drawn(layer) and layer.has_clip_layers():  # the pen line lies above what is clipped to the layer
             filled = fill_of(layer, self.colours)[0] is not None
             paint["stroke"], _ = pen_of(layer, box, self.colours, filled=filled)
         return paint, []

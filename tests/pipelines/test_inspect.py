@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from pipelines import formats
+from pipelines.errors import UsageError
 from pipelines.flatten import FlattenConfig
 from pipelines.formats.tree import Document, Group, Leaf
 from pipelines.inspect import inspect
+from pipelines.sandbox import Limits
 from schemas.geometry import Box
+from tests.pipelines.hungry import write_hungry
 
 
 def leaf(name, colour, box, **fields):
@@ -38,10 +42,10 @@ def made(tmp_path):
     return make
 
 
-def run(path, out=None, config=None):
+def run(path, out=None, config=None, **others):
     """(what is printed, the exit status)"""
     text = io.StringIO()
-    status = inspect(str(path), out, Console(file=text, width=200), config)
+    status = inspect(str(path), out, Console(file=text, width=200), config, **others)
     return text.getvalue(), status
 
 
@@ -113,3 +117,54 @@ def test_no_word_of_a_file_reaches_the_terminal_raw(made):
     assert status == 1
     assert "shadow" in printed.splitlines()[-1]
     assert all(letter.isprintable() for letter in printed.replace("\n", ""))
+
+
+def test_the_tree_says_which_layer_a_node_became(made):
+    printed, _ = run(made(leaf("dust", (1, 2, 3, 255), (5, 5, 9, 9)), leaf("gone", (1, 2, 3, 0), (5, 5, 9, 9))))
+    lines = {line.split("──")[-1].split()[0]: line for line in printed.splitlines() if "──" in line}
+    assert lines["paper"].endswith("→ layer 0, exact")
+    assert lines["[red]badge[/]"].endswith("→ layer 1, exact")
+    assert lines["dust"].endswith("→ layer 2, exact")
+    assert "→" not in lines["gone"]
+    assert "→" not in lines["front"]
+
+
+def test_a_design_that_is_too_much_is_shown_as_far_as_it_goes(tmp_path):
+    write_hungry(tmp_path / "hungry.psd")
+    out = tmp_path / "out"
+    printed, status = run(tmp_path / "hungry.psd", out, cost=Limits(memory_mb=256))
+    assert status == 1
+    assert "5000 x 5000 px" in printed
+    assert printed.splitlines()[-1].startswith("out_of_memory: ")
+    assert not out.exists()
+
+
+def test_a_file_that_no_reader_foresaw_is_unreadable(made, monkeypatch):
+    """The child's error of a kind that is not ours comes back as one line; here its title is no text."""
+    printed, status = run(made(), limits="no limits")
+    assert status == 1
+    assert printed.splitlines()[-1].startswith("unreadable: AttributeError")
+
+
+def test_where_nothing_can_be_written_is_the_users_mistake(made, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UsageError, match="cannot write to .*file"):
+        run(made(), tmp_path / "file")
+
+
+def test_a_memory_url_is_read_too(made):
+    fsspec.filesystem("memory").put(str(made()), "/inspected", recursive=True)
+    printed, status = run("memory://inspected")
+    assert status == 0, printed
+    assert "100 x 80 px" in printed
+
+
+def test_the_layout_has_the_texts(corpus, tmp_path):
+    run(corpus / "aiogramstorages/banner.psd", tmp_path)
+    layout = json.loads((tmp_path / "layout.json").read_text())
+    (text,) = (layer["text"] for layer in layout["layers"] if layer["text"])
+    assert (text["runs"][0]["text"], text["runs"][0]["size"], text["alignment"]) == (
+        "AIOGRAM STORAGES",
+        83.333,
+        "centre",
+    )
