@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from pipelines.flatten import Stack, StackLayer, overflow
 from pipelines.lettering import Colour, length, write
-from pipelines.pictures import FAINT, INK, PAGE, checkers
+from pipelines.pictures import FAINT, INK, PAGE, VISIBLE, checkers
 from schemas.design import Lowering
 from schemas.geometry import Box
 
@@ -28,7 +28,6 @@ _FINE = 2
 _SQUARE = 20
 _NAME, _ABOUT, _INDENT = 17, 14, 42
 _LONGEST = 80
-VISIBLE: Colour = (92, 190, 255)
 _PLAIN: Colour = (225, 228, 232)
 _BEYOND: Colour = (255, 157, 66)
 _LOWERED: dict[Lowering, Colour] = {

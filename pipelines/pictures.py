@@ -17,9 +17,11 @@ from schemas.compositing import Rgba, on_solid
 PAGE: Colour = (38, 41, 46)
 INK: Colour = (236, 238, 241)
 FAINT: Colour = (158, 165, 175)
+VISIBLE: Colour = (92, 190, 255)
 _LIGHT, _DARK = 205, 165
 _SQUARE = 8
 _AMPLIFY = 8
+_NOTABLE = 2.0
 _MARGIN, _TITLE = 24, 58
 _SIDE = 760
 _SMALL = 360
@@ -35,7 +37,9 @@ class Panel:
 
 
 def comparison(stack: Stack) -> Image.Image:
-    """The preview, the composite of the layers, and their difference times 8; wide designs one below the other."""
+    """The preview, the composite of the layers, and their difference times 8 with the worst square of 32 px
+    outlined. Wide designs have them one below the other.
+    """
     return beside(panels(stack), upright=stack.visible.width <= 2 * stack.visible.height)
 
 
@@ -50,8 +54,19 @@ def panels(stack: Stack) -> list[Panel]:
     return [
         Panel(found.reference, source + transparent, sized(_shown(stack.preview))),
         Panel("recomposite", f"the {len(stack.layers)} layers, one over the other", sized(_shown(ours))),
-        Panel(f"difference × {_AMPLIFY}", errors, sized(difference(stack.preview, ours))),
+        Panel(f"difference × {_AMPLIFY}", errors, _marked(sized(difference(stack.preview, ours)), stack)),
     ]
+
+
+def _marked(pixels: npt.NDArray[np.uint8], stack: Stack) -> npt.NDArray[np.uint8]:
+    """With the worst square outlined, where it is bad enough to be seen."""
+    if stack.region < _NOTABLE:
+        return pixels
+    image = Image.fromarray(pixels)
+    scale = image.width / stack.visible.width
+    x0, y0, x1, y1 = (round(side * scale) for side in stack.worst)
+    ImageDraw.Draw(image).rectangle((x0 - 3, y0 - 3, x1 + 2, y1 + 2), outline=VISIBLE, width=2)
+    return np.asarray(image)
 
 
 def difference(shown: Rgba, made: Rgba) -> npt.NDArray[np.uint8]:

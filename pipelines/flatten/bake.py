@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop, tiles
-from pipelines.flatten.blend import LINEAR_IN_SOURCE, MODES, NEUTRAL, SPECIAL, blend, canonical
+from pipelines.flatten.blend import EITHER, LINEAR_IN_SOURCE, MODES, NEUTRAL, SPECIAL, blend, canonical
 from pipelines.flatten.planes import Plane, alpha_of, bands, composite_banded, trimmed
 from pipelines.flatten.stack import StackLayer, brief
 from pipelines.formats.tree import Pixels
@@ -87,7 +87,9 @@ def merged(layers: Sequence[StackLayer], name: str, note: str) -> StackLayer:
 
 
 def _one(layer: StackLayer, how: Blend, below: Backdrop, visible: Box) -> list[StackLayer]:
-    clean = None if how.special or how.shaped else _shade(layer, how.mode, below, visible)
+    clean = None
+    if not (how.special or how.shaped):
+        clean = _shade(layer, how.mode, below, visible) or _chosen(layer, how.mode, below)
     if clean is None:
         baked, changed = _bake(layer, how, below, alone=not how.shaped)
         clean = baked if changed else layer.noted(f"{how.mode} changes nothing here")
@@ -111,6 +113,24 @@ def _shade(layer: StackLayer, mode: str, below: Backdrop, visible: Box) -> Stack
         pixels[rows][..., -1] = np.rint(part).astype(np.uint8)
     ink = "black" if mode == "multiply" else "white"
     return replace(layer, pixels=pixels).noted(f"{mode} by gray as {ink} with alpha")
+
+
+def _chosen(layer: StackLayer, mode: str, below: Backdrop) -> StackLayer | None:
+    """The layer only where it shows, for modes that show either it or the backdrop; None where colours mix."""
+    if mode not in EITHER:
+        return None
+    pixels = layer.pixels.copy()
+    for part in tiles(layer.box):
+        backdrop, ab = below.state(part)
+        rows = part.within(layer.box).slices
+        own = pixels[rows][..., :-1].astype(np.float32) / np.float32(255)
+        mixed = blend(mode, backdrop, own)
+        hidden = (ab > _OPAQUE) & np.all(np.abs(mixed - backdrop) * 255 <= _NOTHING, axis=-1)
+        seen = (ab <= 0) | np.all(np.abs(mixed - own) * 255 <= _NOTHING, axis=-1) | (pixels[rows][..., -1] == 0)
+        if not np.all(hidden | seen):
+            return None
+        pixels[rows][..., -1][hidden & ~seen] = 0
+    return replace(layer, pixels=pixels).noted(f"shown where {mode} shows it")
 
 
 def _gray(pixels: Pixels) -> bool:

@@ -204,6 +204,9 @@ def blend(mode: str, cb: Colours, cs: Colours, strength: Colours | float = 1.0) 
     return MODES[mode](cb, cs)
 
 
+EITHER = frozenset({"darken", "lighten", "darker-color", "lighter-color"})
+"""Modes that keep the one or the other colour (or channel) and mix none."""
+
 NEUTRAL: dict[str, int] = {
     **dict.fromkeys(("multiply", "darken", "color-burn", "linear-burn", "divide", "darker-color"), 255),
     **dict.fromkeys(("screen", "lighten", "color-dodge", "linear-dodge", "difference", "exclusion", "subtract"), 0),

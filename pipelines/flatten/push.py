@@ -2,8 +2,9 @@
 
 For an adjustment layer, and for the way from the document's space to sRGB. A change that is not linear does not
 commute with "over" where layers are translucent. So there are two ways, the cleaner one first: the layers as they are,
-where the composite is then right to within what nobody sees; else *telescoped*: each layer gets the colour that makes
-the composite up to it the changed one, which differs from its own colour only where it is translucent over others.
+where the composite is then right to within what nobody sees; else *telescoped*: each layer gets the alpha, and where
+that is not enough the colour, that makes the composite up to it the changed one. They differ from its own only where
+it is translucent over others.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _WORST = 3.0  # levels, mean over a square
 _SQUARE = 32
 _TINT = 1.0  # levels that a layer's mean colour may be off its own and still be called its own
 _LEAST = np.float32(0.5 / 255)
+_FAR = np.float32((8 / 255) ** 2)
+_OPAQUE = np.float32(254.5 / 255)
 
 
 def pushed(layers: Sequence[StackLayer], change: Change, visible: Box, channels: int, note: str) -> list[StackLayer]:
@@ -95,7 +98,7 @@ def _telescoped(layers: Sequence[StackLayer], clean: Sequence[StackLayer], chang
     for layer, new, (moved, weight) in zip(clean, pixels, shift, strict=True):
         fitted = replace(layer, pixels=new)
         if moved * 255 > _TINT * weight:
-            fitted = replace(fitted.noted("colour fitted to what lies below where it is translucent"), reusable=False)
+            fitted = replace(fitted.noted("colour fitted to what lies below where translucent"), reusable=False)
         out.append(fitted)
     return out
 
@@ -103,7 +106,7 @@ def _telescoped(layers: Sequence[StackLayer], clean: Sequence[StackLayer], chang
 def _telescope(
     layers: Sequence[StackLayer], pixels: Sequence[npt.NDArray[np.uint8]], change: Change, part: Box
 ) -> list[tuple[int, float, float]]:
-    """Rewrite the colours of ``pixels``, the changed layers, inside ``part``; (index, colour shift, alpha) of each."""
+    """Rewrite ``pixels``, those of the changed layers, inside ``part``; (index, colour shift, alpha) of each."""
     found: list[tuple[int, float, float]] = []
     old = np.zeros((part.height, part.width, layers[0].pixels.shape[2] - 1), np.float32)  # premultiplied
     new = np.zeros((part.height, part.width, pixels[0].shape[2] - 1), np.float32)
@@ -114,17 +117,28 @@ def _telescope(
             continue
         spot, rows = where.within(part).slices, where.within(layer.box).slices
         a = alpha_of(layer, where)[..., None]
-        own = layer.pixels[rows][..., :-1] / np.float32(255)
-        old[spot] = old[spot] * (1 - a) + own * a
-        drawn[spot] += a * (1 - drawn[spot])
-        straight = np.divide(old[spot], drawn[spot], out=np.zeros_like(own), where=drawn[spot] > 0)
+        old[spot] = old[spot] * (1 - a) + layer.pixels[rows][..., :-1] * (a / np.float32(255))
+        ground, drawn[spot] = drawn[spot] > _OPAQUE, drawn[spot] + a * (1 - drawn[spot])
+        straight = np.divide(old[spot], drawn[spot], out=np.zeros_like(old[spot]), where=drawn[spot] > 0)
         target = change(np.clip(straight, 0, 1), where) * drawn[spot]
-        plain = pixels[index][rows][..., :-1] / np.float32(255)
+        plain = np.asarray(pixels[index][rows][..., :-1] / np.float32(255), np.float32)
+        free = (a > 0) & (a < 1) & (drawn[spot] > a)
+        a = np.where(free & ground, _fitted_alpha(plain, new[spot], target, a), a)
         wanted = np.clip((target - (1 - a) * new[spot]) / np.maximum(a, _LEAST), 0, 1)
-        fitted = np.where((a > 0) & (a < 1) & (drawn[spot] > a), wanted, plain)
-        stored = np.rint(fitted * 255)
-        pixels[index][rows][..., :-1] = stored
-        new[spot] = new[spot] * (1 - a) + stored / np.float32(255) * a
-        moved = float((np.abs(fitted - plain).mean(-1, keepdims=True) * a).sum(dtype=np.float64))
+        near = np.abs(wanted - plain).max(-1, keepdims=True) * a <= _LEAST
+        fitted = np.rint(np.where(free & ~near, wanted, plain) * 255)
+        pixels[index][rows][..., :-1] = fitted
+        pixels[index][rows][..., -1] = np.rint(a[..., 0] * 255)
+        new[spot] = new[spot] * (1 - a) + fitted * (a / np.float32(255))
+        moved = float((np.abs(fitted / np.float32(255) - plain).mean(-1, keepdims=True) * a).sum(dtype=np.float64))
         found.append((index, moved, float(a.sum(dtype=np.float64))))
     return found
+
+
+def _fitted_alpha(colour: Floats, below: Floats, target: Floats, alpha: Floats) -> Floats:
+    """The alpha, in steps of 1/255, at which ``colour`` over the opaque ``below`` comes nearest to ``target``."""
+    way = colour - below
+    length = (way * way).sum(-1, keepdims=True)
+    best = ((target - below) * way).sum(-1, keepdims=True) / np.maximum(length, _LEAST)
+    exact = np.rint(np.clip(best, 0, 1) * 255) / np.float32(255)
+    return np.asarray(np.where(length > _FAR, exact, alpha), np.float32)

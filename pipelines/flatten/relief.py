@@ -15,6 +15,7 @@ from pipelines.formats.style import Bevel, Texture
 from schemas.geometry import Box
 
 Plane = npt.NDArray[np.float32]
+_FADE = 32.0  # 1 / the share of the way up under which the light fades out, as observed
 _CHISEL_SOFTNESS = 4.0  # px of blur between the planes of a soft chisel
 _TEXTURE_HEIGHT = 8.0  # px between the black and the white of a texture at a depth of 100 %
 
@@ -36,7 +37,8 @@ def light(bevel: Bevel, alpha: npt.NDArray[np.uint8], region: Box, *, sunken: bo
     ``alpha`` uint8 ``[h, w]`` is the shape in ``region``. A place is right ``margin_of`` px away from its border.
     ``sunken``: heights are depths.
     """
-    height = _height(bevel, alpha)
+    share = _share(bevel, alpha)
+    height = _height(bevel, share)
     if bevel.texture is not None:
         height += _texture(bevel.texture, region)
     slope = np.float32(bevel.depth if bevel.up != sunken else -bevel.depth)
@@ -49,20 +51,26 @@ def light(bevel: Bevel, alpha: npt.NDArray[np.uint8], region: Box, *, sunken: bo
     cosine += flat
     cosine /= np.sqrt(1 + slope * slope * (across * across + down * down))
     lit = cosine.astype(np.float32, copy=False)
-    lit[height <= 0] = flat
+    lit -= flat
+    lit *= np.minimum(share * np.float32(_FADE), 1)
+    lit += flat
     if bevel.gloss is not None:
         lit = mapped(np.clip(lit, 0, 1), bevel.gloss)
     return blurred(lit, bevel.soften)
 
 
-def _height(bevel: Bevel, alpha: npt.NDArray[np.uint8]) -> Plane:
+def _share(bevel: Bevel, alpha: npt.NDArray[np.uint8]) -> Plane:
+    """How much of the way up a place lies: 0 beyond the relief."""
     width = max(width_of(bevel), 0.5)
     smooth = bevel.technique == "smooth"
-    share = blurred(alpha * np.float32(1 / 255), width) if smooth else _slanted(alpha, width)
-    if bevel.contour is not None:
-        share = _profiled(bevel, share)
-    share *= np.float32(width)
-    return blurred(share, _CHISEL_SOFTNESS) if bevel.technique == "chisel-soft" else share
+    return blurred(alpha * np.float32(1 / 255), width) if smooth else _slanted(alpha, width)
+
+
+def _height(bevel: Bevel, share: Plane) -> Plane:
+    """The height in px."""
+    height = share if bevel.contour is None else _profiled(bevel, share)
+    height = height * np.float32(max(width_of(bevel), 0.5))
+    return blurred(height, _CHISEL_SOFTNESS) if bevel.technique == "chisel-soft" else height
 
 
 def _slanted(alpha: npt.NDArray[np.uint8], width: float) -> Plane:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.formats.adjustments import GRID, WEIGHTS, Apply, Table, look_up, luminosity, per_channel, table_of
+from pipelines.formats import oklab
+from pipelines.formats.adjustments import GRID, Apply, Table, look_up, luminosity, per_channel, table_of
 from pipelines.formats.tree import Colours
 
 Plane = npt.NDArray[np.float32]
 """float32 ``[...]``, one value a pixel."""
 _STRONGEST = 0.01
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 def with_luminosity(colours: Colours, wanted: Colours) -> Colours:
@@ -136,16 +138,13 @@ def colorize(hue: float, saturation: float, lightness: float) -> Apply:
 
 
 def _balance_table(shadows: float, midtones: float, highlights: float) -> Table:
-    edge, centre = 0.25, 1 / 3
-    dark = np.clip((centre - GRID) / edge + 0.5, 0, 1)
-    bright = np.clip((GRID + centre - 1) / edge + 0.5, 0, 1)
-    middle = (1 - dark) * (1 - bright)
-    return table_of(GRID + 0.7 * (shadows * dark + midtones * middle + highlights * bright))
+    ends = 0.25 * (shadows * (1 - GRID) ** 2 + highlights * GRID**2)
+    return table_of(GRID**2 ** (-midtones / 2) + ends)
 
 
 def colour_balance(tones: Sequence[Sequence[float]], preserve: bool) -> Apply:
-    """``tones``: shadows, midtones, highlights, each (red, green, blue) -1..1. Photoshop's formula is not published;
-    three overlapping ranges as in GIMP. ``preserve``: the luminosity stays.
+    """``tones``: shadows, midtones, highlights, each (red, green, blue) -1..1. ``preserve``: the luminosity stays.
+    Photoshop's formula is not published; its midtones are known to act as gammas of 0.7 to 1.4 on the channels.
     """
     shadows, midtones, highlights = tones
     mapped = per_channel([_balance_table(shadows[i], midtones[i], highlights[i]) for i in range(3)])
@@ -245,17 +244,39 @@ def _strength(i: int, colours: Colours, low: Colours, middle: Colours, high: Col
 
 
 def vibrance(amount: float, saturation: float) -> Apply:
-    """Both -1..1: chroma about the luminosity times 1 + saturation; vibrance does more to dull colours and less to
-    skin. Photoshop's formula is not published.
+    """Both -1..1: dull colours gain more, or lose more, than vivid ones; then chroma about the luminosity times
+    1 + saturation. Photoshop's formula is not published.
     """
 
     def apply(colours: Colours) -> Colours:
         colours = np.asarray(colours, np.float32)
-        high, low = colours.max(axis=-1), colours.min(axis=-1)
-        vivid = (high - low) / np.maximum(high, 1e-6)
-        warm = np.clip(1 - np.abs(_hue(colours, high, low) - 25) / 25, 0, 1) if amount > 0 else 0.0
-        factor = (1 + amount * (1 - vivid) * (1 - 0.5 * warm)) * (1 + saturation)
-        gray = (colours @ WEIGHTS)[..., None]
-        return np.asarray(np.clip(gray + (colours - gray) * factor[..., None], 0, 1), np.float32)
+        out = _livelier(colours, amount) if amount > 0 else _duller(colours, -amount)
+        gray = luminosity(out)[..., None]
+        return np.asarray(np.clip(gray + (out - gray) * (1 + saturation), 0, 1), np.float32)
 
     return apply
+
+
+def _duller(colours: Colours, amount: float) -> Colours:
+    high, low = colours.max(axis=-1), colours.min(axis=-1)
+    vivid = (high - low) / np.maximum(high, 1e-6)
+    gray = luminosity(colours)[..., None]
+    return np.asarray(gray + (colours - gray) * (1 - amount * (1 - vivid))[..., None])
+
+
+def _livelier(colours: Colours, amount: float) -> Colours:
+    """The largest channel moves to white, the smallest to black, less where red leads (skin); the linear light's
+    luminance stays (a published reading of the filter).
+    """
+    high, low = colours.max(axis=-1), colours.min(axis=-1)
+    chroma = high - low
+    between = np.abs(colours[..., 1] - colours[..., 2]) / np.maximum(chroma, 1e-6)
+    skin = np.where(colours[..., 0] == high, (1 + np.minimum(between, 1)) / 2, 1)
+    push = amount * skin * (2 - chroma)
+    spread = colours * (1 + push * (1 - chroma))[..., None] - (low * push)[..., None]
+    wanted = oklab.decode(colours) @ _LUMINANCE
+    light = oklab.decode(np.clip(spread, 0, 1))
+    light = light * (wanted / np.maximum(light @ _LUMINANCE, 1e-6))[..., None]
+    over = (1 - wanted) / np.maximum(light.max(axis=-1) - wanted, 1e-6)
+    gray = wanted[..., None]
+    return np.asarray(oklab.encode(gray + (light - gray) * np.minimum(over, 1)[..., None]))

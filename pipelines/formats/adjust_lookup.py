@@ -18,8 +18,8 @@ Grid = npt.NDArray[np.float32]
 """float32 ``[r, g, b, 3]``: the colours at evenly spaced reds, greens and blues."""
 Curves = tuple[npt.NDArray[np.float64], ...]
 """One table a channel over 0..1."""
-_LARGEST_SIDE = 129
-_LARGEST_TEXT = 64 << 20
+_LARGEST_SIDE = 65
+_LARGEST_TEXT = 16 << 20
 _LARGEST_CURVE = 65536
 _LINK_HEADER = 132
 

@@ -40,8 +40,6 @@ _SHOULDER = np.array(
     ]
 )
 """By stops of brightness: the outputs at these shares of the way from where the output is 0.5 to white (observed)."""
-_LIGHT_GAMMA = 2.2
-_GRAY_GAMMA = 1.75
 
 
 def number(value: Any, low: float, high: float) -> float:
@@ -70,8 +68,8 @@ def look_up(table: Table, colours: Colours) -> Colours:
 
 def per_channel(tables: Sequence[Table]) -> Apply:
     """One table a channel, or a single one for all."""
-    if len(tables) == 1:
-        only = tables[0]
+    only = tables[0]
+    if all(table is only for table in tables):
         return lambda colours: look_up(only, colours)
 
     def apply(colours: Colours) -> Colours:
@@ -133,9 +131,8 @@ def _second_derivatives(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) 
     return np.asarray(np.linalg.solve(matrix, right))
 
 
-def exposure(stops: float, offset: float, gamma: float, gray: bool = False) -> Table:
-    """In linear light, taken as a power of 2.2 (1.75 for gray): times 2^stops, plus offset, to 1/gamma."""
-    light = _GRAY_GAMMA if gray else _LIGHT_GAMMA
+def exposure(stops: float, offset: float, gamma: float, light: float = 2.2) -> Table:
+    """In linear light, which is codes to the power ``light``: times 2^stops, plus offset, to 1/gamma (observed)."""
     exposed = np.clip(GRID**light * 2.0 ** min(max(stops, -60), 60) + offset, 0, 1)
     return table_of(exposed ** (1 / (min(max(gamma, _GAMMA[0]), _GAMMA[1]) * light)))
 

@@ -5,13 +5,16 @@ A block that is broken, or an adjustment that makes no sense in the document's c
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from psd_tools.api.layers import AdjustmentLayer, PixelLayer
 from psd_tools.constants import ColorMode, Tag
 
+from pipelines.formats import oklab
 from pipelines.formats import psd_adjust_colour as colour
 from pipelines.formats.adjustments import (
     IDENTITY,
@@ -37,6 +40,8 @@ _Reader = Callable[[Any, Colours], Apply | None]
 _BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error)
 _NO_CHANNELS = (ColorMode.BITMAP, ColorMode.INDEXED)
 _SIGNED = 32768
+_MIDDLE = 128
+_DOT_GAIN = 1.75
 
 
 def adjustment_of(layer: Any, colours: Colours) -> tuple[str, Apply | None] | None:
@@ -108,7 +113,18 @@ def _exposure(data: Any, colours: Colours) -> Apply | None:
     if colours.mode in (ColorMode.CMYK, ColorMode.LAB):
         return None
     stops, offset, gamma = (number(value, -100, 100) for value in (data.exposure, data.offset, data.gamma))
-    return per_channel([exposure(stops, offset, gamma, _is_gray(colours))])
+    return per_channel([exposure(stops, offset, gamma, _light(colours))])
+
+
+def _light(colours: Colours) -> float:
+    """The power of codes that is linear light, by the middle of the gray axis. Gray without a profile is taken as
+    Photoshop's own setting, 20 % dot gain.
+    """
+    if colours.space.convert is None:
+        return _DOT_GAIN if _is_gray(colours) else 2.2
+    shown = colours.space.convert(np.full((1, 1, 3), _MIDDLE, np.uint8))[0, 0, 1] / 255
+    light = float(oklab.decode(np.array(shown)))
+    return min(max(math.log(max(light, 1e-4)) / math.log(_MIDDLE / 255), 1.0), 3.0)
 
 
 def _brightness(data: tuple[Any, Any], colours: Colours) -> Apply:
@@ -153,7 +169,7 @@ _READERS: dict[Tag, tuple[str, _Reader]] = {
     Tag.HUE_SATURATION: ("hue-saturation", colour.hue_saturation_of),
     Tag.HUE_SATURATION_V4: ("hue-saturation", colour.old_hue_saturation_of),
     Tag.COLOR_BALANCE: ("color-balance", colour.balance_of),
-    Tag.BLACK_AND_WHITE: ("black-white", colour.black_white_of),
+    Tag.BLACK_AND_WHITE: ("black-and-white", colour.black_white_of),
     Tag.PHOTO_FILTER: ("photo-filter", colour.photo_filter_of),
     Tag.CHANNEL_MIXER: ("channel-mixer", colour.mixer_of),
     Tag.COLOR_LOOKUP: ("color-lookup", colour.lookup_of),

@@ -1,13 +1,13 @@
 """Effects of Photoshop 5 and 6, which files of those days hold alone (``lrFX``) and later ones repeat.
 
-Blur, distance and angle are 16.16 fixed point, opacities bytes. Intensity raises a shadow's or a glow's level by its
-percentage (formats of other writers agree; Photoshop's own files hold 0).
+Blur, distance, depth and angle are 16.16 fixed point, opacities bytes, as files show that hold both. Intensity, 0 in
+all of those, raises a shadow's or a glow's level by its percentage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from psd_tools.constants import ColorSpaceID, EffectOSType
@@ -19,8 +19,13 @@ from pipelines.formats.psd_swatches import BLACK, of_cmyk, of_gray, of_lab, of_r
 from pipelines.formats.style import AnyEffect, Bevel, Colour, Curve, Glow, Overlay, Shadow, Solid
 
 _FIXED = 65536.0
-_BEVELS = ("outer", "inner", "emboss", "pillow", "stroke")
-"""Bevel styles, counted from 1."""
+_BEVELS: Mapping[int, Literal["outer", "inner", "emboss", "pillow", "stroke"]] = {
+    1: "outer",
+    2: "inner",
+    3: "emboss",
+    4: "pillow",
+    5: "stroke",
+}
 
 
 def style_of(data: Any, source: Source) -> tuple[tuple[AnyEffect, ...], tuple[str, ...], tuple[str, ...]]:
@@ -79,7 +84,7 @@ def _glow(info: Any, source: Source, inner: bool) -> Glow:
         paint=Solid(_colour(info, source)),
         inner=inner,
         size=_fixed(info.blur, 0.0, MAX_SIZE),
-        from_centre=inner and bool(getattr(info, "invert", 0)),
+        from_centre=inner and getattr(info, "invert", None) == 0,
         contour=_raised(info),
     )
 
@@ -89,8 +94,10 @@ def _fill(info: Any, source: Source) -> Overlay:
 
 
 def _bevel(info: Any, source: Source) -> Bevel:
+    """Depth is in px, where later ones say its share of the size; an emboss' blur is half of the later size."""
     style = int(finite(info.bevel_style) or 0)
-    kinds = dict(enumerate(_BEVELS, 1))
+    kind = _BEVELS.get(style, "inner")
+    blur = _fixed(info.blur, 0.0, MAX_SIZE)
     return Bevel(
         highlight=Overlay(
             blend_mode=_mode(info.highlight_blend_mode),
@@ -102,9 +109,10 @@ def _bevel(info: Any, source: Source) -> Bevel:
             opacity=_byte(info.shadow_opacity),
             paint=Solid(_of(info.real_shadow_color or info.shadow_color, source)),
         ),
-        kind=kinds.get(style, "inner"),  # type: ignore[arg-type]
+        kind=kind,
+        depth=min(10.0, _fixed(info.depth, 0.0, 10 * MAX_SIZE) / blur) if blur else 1.0,
         up=not info.direction,
-        size=_fixed(info.blur, 0.0, MAX_SIZE),
+        size=min(MAX_SIZE, blur * 2) if kind in ("emboss", "pillow") else blur,
         angle=source.light.angle if info.use_global_angle else _fixed(info.angle, -360.0, 360.0),
         altitude=source.light.altitude,
     )

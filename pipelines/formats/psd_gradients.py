@@ -1,13 +1,14 @@
 """Gradients: their stops as one evenly spaced ramp in the document's channels, and how it is laid out.
 
 Between two stops the level is first moved by the midpoint of the later one, then follows a Catmull-Rom spline over the
-stops' places, blended with a straight line by the smoothness (observed in Photoshop). Perceptual gradients run
-straight in Oklab, linear ones in linear light.
+stops' places, blended with a straight line by the smoothness and never beyond the two stops (observed in Photoshop's
+pixels). Perceptual gradients run straight in Oklab, linear ones in linear light.
 """
 
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -121,23 +122,26 @@ def _sorted(stops: list[Descriptor], value: Any) -> tuple[npt.NDArray[Any], npt.
 def _curve(at: npt.NDArray[Any], mid: npt.NDArray[Any], values: npt.NDArray[Any], smooth: float) -> Ramp:
     """Values ``[STEPS, k]`` between stops; two stops at one place are a step, which the spline does not cross."""
     out = np.empty((STEPS, values.shape[1]), np.float32)
-    x = np.arange(STEPS, dtype=np.float64)
     out[:] = values[0]
+    if (values == values[0]).all():
+        return out
     for first, last in _runs(at):
         slopes = _slopes(at[first : last + 1], values[first : last + 1])
         for i in range(first, last):
-            inside = (x >= at[i]) & (x <= at[i + 1])
-            width = at[i + 1] - at[i]
-            t = (x[inside] - at[i]) / width
-            m = mid[i + 1]
-            t = np.where(t < m, t / (2 * m), 0.5 + (t - m) / (2 * (1 - m)))[:, None]
-            line = values[i] + (values[i + 1] - values[i]) * t
-            a, b = slopes[i - first] * width, slopes[i + 1 - first] * width
-            bend = t * (1 - t) * ((1 - t) * (a - (values[i + 1] - values[i])) - t * (b - (values[i + 1] - values[i])))
-            out[inside] = line + smooth * bend
-        out[x >= at[last]] = values[last]
-    lowest, highest = values.min(), values.max()
-    return out.clip(min(0.0, lowest), max(1.0, highest))
+            start, end = math.ceil(at[i]), math.floor(at[i + 1]) + 1
+            width, step, m = at[i + 1] - at[i], values[i + 1] - values[i], mid[i + 1]
+            t = (np.arange(start, end) - at[i]) / width
+            if m != 0.5:
+                t = np.where(t < m, t / (2 * m), 0.5 + (t - m) / (2 * (1 - m)))
+            t = t[:, None]
+            line = values[i] + step * t
+            if smooth:
+                a, b = slopes[i - first] * width - step, slopes[i + 1 - first] * width - step
+                line += smooth * t * (1 - t) * ((1 - t) * a - t * b)
+                line = line.clip(np.minimum(values[i], values[i + 1]), np.maximum(values[i], values[i + 1]))
+            out[start:end] = line
+        out[math.ceil(at[last]) :] = values[last]
+    return out
 
 
 def _runs(at: npt.NDArray[Any]) -> list[tuple[int, int]]:

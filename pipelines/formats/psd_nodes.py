@@ -18,6 +18,7 @@ from pipelines.formats.psd_blending import blending_of
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_effects import Light, style_of
 from pipelines.formats.psd_masks import mask_of
+from pipelines.formats.psd_path import has_path
 from pipelines.formats.psd_pixels import layer_pixels
 from pipelines.formats.psd_text import text_of
 from pipelines.formats.psd_vector import drawn_box, fill_of, is_cut, is_drawn, pen_of, shape_pixels
@@ -71,6 +72,10 @@ class Reader:
             paint = {"pixels": partial(np.zeros, (0, 0, self.colours.channels + 1), np.uint8)}
         common = self._common(layer, box)
         common["undrawn"] = (*common["undrawn"], *problems)
+        mask = common["mask"]
+        if paint.get("fill") is not None and mask is not None and mask.outside == 0 and not has_path(layer):
+            box = box.intersect(mask.box)  # a gradient is laid on what the mask leaves
+            paint["pixels"] = partial(shape_pixels, layer, box, paint["fill"], self.colours)
         text = text_of(layer, self.colours) if isinstance(layer, TypeLayer) else None
         return tree.Leaf(**common, **paint, kind=_kind(layer), box=box, text=text)
 

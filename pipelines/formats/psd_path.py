@@ -3,22 +3,69 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from psd_tools.composite.vector import draw_vector_mask
+from psd_tools.composite.scanline import fill_coverage
+from psd_tools.constants import Tag
+from psd_tools.psd.vector import Knot
 
 from pipelines.formats.limits import unreadable
 from schemas.geometry import Box
 
 Coverage = npt.NDArray[np.uint8]
-_SUBTRACT, _INTERSECT = 2, 3
+Levels = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float64]
+"""``[n, 2]``, x first, document px."""
+
+_UNITE, _SUBTRACT, _INTERSECT = 1, 2, 3
+_FLATNESS = 0.02
+_STEPS = 64
+_MAX_POINTS = 400_000
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """A subpath as a polyline; a ``closed`` one does not repeat its first point."""
+
+    points: Points
+    closed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """Subpaths that are filled together by the even-odd rule, and how they are combined with what is there (0
+    exclude, 1 unite, 2 subtract, 3 intersect).
+    """
+
+    operation: int
+    contours: tuple[Contour, ...]
 
 
 def has_path(layer: Any) -> bool:
     """Whether a vector mask is switched on."""
     return bool(layer.has_vector_mask() and layer.vector_mask is not None and not layer.vector_mask.disabled)
+
+
+def components(layer: Any) -> tuple[Component, ...]:
+    """The paths of a vector mask; raises Rejected(UNREADABLE) for more than a path may have."""
+    with unreadable(f"path of layer {layer.name[:80]!r}"):
+        size = np.array([layer._psd.width, layer._psd.height], np.float64)
+        snap = bool(layer.tagged_blocks.get_data(Tag.USING_ALIGNED_RENDERING, False))
+        grouped: list[tuple[int, list[Contour]]] = []
+        count = 0
+        for subpath in layer.vector_mask.paths:
+            if subpath.operation != -1 or not grouped:
+                grouped.append((subpath.operation, []))
+            contour = _contour(subpath, size, snap)
+            if contour is not None:
+                count += len(contour.points)
+                grouped[-1][1].append(contour)
+            if count > _MAX_POINTS:
+                raise ValueError("the path has too many points")
+        return tuple(Component(operation, tuple(contours)) for operation, contours in grouped)
 
 
 def beyond(layer: Any) -> int:
@@ -45,8 +92,77 @@ def path_box(layer: Any) -> Box | None:
 def path_coverage(layer: Any, box: Box) -> Coverage:
     """How much of each pixel of ``box`` a vector mask shows, uint8 ``[height, width]``."""
     with unreadable(f"path of layer {layer.name[:80]!r}"):
-        covered = draw_vector_mask(layer, (box.x0, box.y0, box.x1, box.y1))[..., 0]
+        covered = covered_by(components(layer), box, bool(layer.vector_mask.initial_fill_rule))
         if layer.vector_mask.inverted:
             covered = 1 - covered
         levels: Coverage = np.rint(covered * 255).clip(0, 255).astype(np.uint8)
         return levels
+
+
+def covered_by(paths: tuple[Component, ...], box: Box, starts_full: bool) -> Levels:
+    """The paths one after the other, 0..1 ``[height, width]``. One that begins by taking away begins with all."""
+    starts_full = starts_full if not paths else paths[0].operation in (_SUBTRACT, _INTERSECT)
+    covered = np.full((box.height, box.width), float(starts_full), np.float32)
+    origin = np.array([box.x0, box.y0], np.float64)
+    for path in paths:
+        inside = fill_coverage([contour.points - origin for contour in path.contours], box.width, box.height)
+        if path.operation == _UNITE:
+            covered = covered + inside - covered * inside
+        elif path.operation == _SUBTRACT:
+            covered = np.maximum(0, covered - inside)
+        elif path.operation == _INTERSECT:
+            covered = covered * inside
+        else:
+            covered = covered + inside - 2 * covered * inside
+    return covered.clip(0, 1)
+
+
+def _contour(subpath: Any, size: Points, snap: bool) -> Contour | None:
+    knots = [knot for knot in subpath if isinstance(knot, Knot)]
+    if len(knots) < 2:
+        return None
+    stored = np.array([(knot.preceding, knot.anchor, knot.leaving) for knot in knots], np.float64)
+    placed = stored[..., ::-1] * size
+    if not np.isfinite(placed).all():
+        return None
+    closed = bool(subpath.is_closed())
+    if snap:
+        placed = _snapped(placed, closed)
+    ends = np.roll(placed, -1, axis=0) if closed else placed[1:]
+    starts = placed if closed else placed[:-1]
+    points = _flattened(starts[:, 1], starts[:, 2], ends[:, 0], ends[:, 1])
+    return Contour(points if closed else np.concatenate([points, placed[-1:, 1]]), closed)
+
+
+def _snapped(knots: Points, closed: bool) -> Points:
+    """Knots ``[n, 3, 2]`` with straight upright and level edges on whole pixels, as aligned rendering has them."""
+    moved = knots.copy()
+    count = len(knots)
+    for i in range(count if closed else count - 1):
+        j = (i + 1) % count
+        run = np.stack([knots[i, 1], knots[i, 2], knots[j, 0], knots[j, 1]])
+        for axis in (0, 1):
+            if np.ptp(run[:, axis]) < 0.01 and np.ptp(run[:, 1 - axis]) > 0.5:
+                for k in (i, j):
+                    moved[k, :, axis] = knots[k, :, axis] - knots[k, 1, axis] + np.rint(run[0, axis])
+    return moved
+
+
+def _flattened(p0: Points, c0: Points, c1: Points, p1: Points) -> Points:
+    """Cubics ``[n, 2]`` each as points along them, without their ends: a polyline within _FLATNESS px of them."""
+    chord = p1 - p0
+    length = np.maximum(np.hypot(*chord.T), 1e-12)
+    straight = np.ones(len(p0), np.bool_)
+    for control in (c0, c1):
+        offset = control - p0
+        across = np.abs(chord[:, 0] * offset[:, 1] - chord[:, 1] * offset[:, 0]) / length
+        along = (chord * offset).sum(axis=1) / length**2
+        straight &= (across < _FLATNESS) & (along >= -1e-9) & (along <= 1 + 1e-9)
+    bend = np.maximum(np.hypot(*(p0 - 2 * c0 + c1).T), np.hypot(*(c0 - 2 * c1 + p1).T))
+    steps = np.where(straight, 1, np.ceil(np.sqrt(0.75 * bend / _FLATNESS)).clip(1, _STEPS)).astype(np.int64)
+    owner = np.repeat(np.arange(len(p0)), steps)
+    rank = np.arange(int(steps.sum())) - np.repeat(np.cumsum(steps) - steps, steps)
+    t = (rank / steps[owner])[:, None]
+    s = 1 - t
+    out = s**3 * p0[owner] + 3 * s * s * t * c0[owner] + 3 * s * t * t * c1[owner] + t**3 * p1[owner]
+    return np.asarray(out, np.float64)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+from psd_tools import PSDImage
 from psd_tools.constants import ColorMode, Tag
 from psd_tools.psd.descriptor import Descriptor
 
@@ -23,6 +25,7 @@ _MAX_PLACE = 100_000.0
 _MANY_COLOURS = 4096
 _BLOCKS = (Tag.PATTERNS1, Tag.PATTERNS2, Tag.PATTERNS3)
 _PLANES = {ColorMode.GRAYSCALE: 1, ColorMode.INDEXED: 1, ColorMode.RGB: 3, ColorMode.CMYK: 4, ColorMode.BITMAP: 1}
+_TILES: WeakKeyDictionary[PSDImage, dict[str, Tile | None]] = WeakKeyDictionary()
 _UNREADABLE = (ValueError, TypeError, IndexError, AttributeError, OSError, ArithmeticError, Warning)
 
 
@@ -39,11 +42,7 @@ def pattern(data: Descriptor, layer: Any, colours: Colours, problems: list[str])
     if found is None:
         problems.append("pattern missing")
         return None
-    try:
-        with strict_decompression():
-            tile = _tile(found, colours)
-    except _UNREADABLE:
-        tile = None
+    tile = _shared(found, layer._psd, colours)
     if tile is None:
         problems.append("pattern unreadable")
         return None
@@ -53,6 +52,19 @@ def pattern(data: Descriptor, layer: Any, colours: Colours, problems: list[str])
         x += number(phase, b"Hrzn", 0.0, -_MAX_PLACE, _MAX_PLACE)
         y += number(phase, b"Vrtc", 0.0, -_MAX_PLACE, _MAX_PLACE)
     return Pattern(tile, number(data, b"Scl ", 100.0, 1.0, 1000.0) / 100, angle(data, b"Angl", 0.0), (x, y))
+
+
+def _shared(stored: Any, psd: PSDImage, colours: Colours) -> Tile | None:
+    """The tile of a document's pattern, the same array for every layer; None where it cannot be read."""
+    tiles = _TILES.setdefault(psd, {})
+    key = stored.pattern_id
+    if key not in tiles:
+        try:
+            with strict_decompression():
+                tiles[key] = _tile(stored, colours)
+        except _UNREADABLE:
+            tiles[key] = None
+    return tiles[key]
 
 
 def _carried(layer: Any) -> Iterator[Any]:

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from psd_tools.api.layers import FillLayer, ShapeLayer
 from psd_tools.composite.utils import has_fill
-from psd_tools.composite.vector import draw_stroke
 from psd_tools.constants import StrokeAlignment
 
 from pipelines.formats.limits import unreadable
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_paints import paint_of_descriptor, paint_of_fill
-from pipelines.formats.psd_path import beyond, has_path, path_box, path_coverage
+from pipelines.formats.psd_path import beyond, components, has_path, path_box, path_coverage
+from pipelines.formats.psd_pen import MAX_MITRE, Pen, line_coverage, reach_of
 from pipelines.formats.style import Paint, PathStroke, Solid
 from pipelines.formats.tree import Pixels
 from schemas.geometry import Box
 
-MITRE = 1.5
-MAX_PEN = 10_000.0
+MAX_PEN = 2_000.0
+_MAX_DASHES = 16
+_TRACE = 1 / 512
 
 
 def is_drawn(layer: Any) -> bool:
@@ -44,7 +45,9 @@ def drawn_box(layer: Any) -> Box:
     box = path_box(layer)
     if box is None or beyond(layer):
         return Box(0, 0, layer._psd.width, layer._psd.height)
-    reach = math.ceil(pen_width(layer) * MITRE)
+    reach = 0
+    if pen_width(layer) and layer.stroke.line_alignment is not StrokeAlignment.INNER:
+        reach = math.ceil(reach_of(components(layer), _pen_style(layer))) + 1
     return Box(box.x0 - reach, box.y0 - reach, box.x1 + reach, box.y1 + reach)
 
 
@@ -81,21 +84,49 @@ def pen_of(
     """The pen line of a shape on ``box``, drawn when asked for, and what of it cannot be; None without one."""
     if pen_width(layer) <= 0 or not has_path(layer) or box.empty:
         return None, []
+    if beyond(layer) and layer.stroke.line_alignment is StrokeAlignment.INNER:
+        return None, []  # Photoshop draws no line inside a shape without bounds
     paint, problems = paint_of_descriptor(layer.stroke._data.get(b"strokeStyleContent"), layer, colours)
     return (None if paint is None else partial(_pen, layer, box, paint, filled)), problems
 
 
 def _pen(layer: Any, box: Box, paint: Paint, filled: bool) -> PathStroke:
-    """Photoshop paints it in normal mode whatever its own mode says."""
+    """Photoshop paints it in normal mode whatever its own mode says. On one side of the path only, it is a pen twice as
+    wide, of which that side shows.
+    """
+    pen, side = _pen_style(layer), layer.stroke.line_alignment
     with unreadable(f"stroke of layer {layer.name[:80]!r}"):
-        covered = draw_stroke(layer, (box.x0, box.y0, box.x1, box.y1))[..., 0]
-    coverage = np.rint(covered * 255).clip(0, 255).astype(np.uint8)
-    inner = layer.stroke.line_alignment is StrokeAlignment.INNER
-    if inner and not filled:
-        coverage = np.minimum(coverage, path_coverage(layer, box))
+        shape = path_coverage(layer, box).astype(np.float32) / 255
+        covered = line_coverage(components(layer), pen, box, shape)
+        if side is StrokeAlignment.OUTER:
+            covered = np.where(shape < 1 - _TRACE, covered, 0)
+        if side is StrokeAlignment.INNER:
+            covered = np.where(shape > _TRACE, covered, 0) if filled else np.minimum(covered, shape)
     percent = layer.stroke.opacity
     opacity = min(1.0, max(0.0, percent / 100)) if percent is not None and math.isfinite(percent) else 1.0
-    return PathStroke(coverage=coverage, paint=paint, inner=inner and filled, opacity=opacity)
+    coverage = np.rint(covered * 255).clip(0, 255).astype(np.uint8)
+    return PathStroke(coverage=coverage, paint=paint, inner=filled and side is StrokeAlignment.INNER, opacity=opacity)
+
+
+def _pen_style(layer: Any) -> Pen:
+    stroke, width = layer.stroke, pen_width(layer)
+    sided = stroke.line_alignment in (StrokeAlignment.INNER, StrokeAlignment.OUTER)
+    dashes = [_number(item) * width for item in list(stroke.line_dash_set or ())[:_MAX_DASHES]]
+    usable = all(math.isfinite(dash) and dash >= 0 for dash in dashes)
+    limit = stroke.miter_limit
+    return Pen(
+        width=2 * width if sided else width,
+        join=stroke.line_join_type,
+        cap=stroke.line_cap_type,
+        mitre=min(limit, MAX_MITRE) if limit is not None and math.isfinite(limit) and limit >= 1 else MAX_MITRE,
+        dashes=tuple(dashes) if usable else (),
+        dash_offset=stroke.line_dash_offset * width if math.isfinite(stroke.line_dash_offset) else 0.0,
+    )
+
+
+def _number(item: Any) -> float:
+    value = getattr(item, "value", item)
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def pen_width(layer: Any) -> float:

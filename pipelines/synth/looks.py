@@ -80,12 +80,12 @@ class Looks:
 
     def card(self, colour: Rgb) -> Effects:
         """A hairline, a lit edge or nothing."""
-        if not self._maybe(0.7):
+        if not self._maybe(0.9):
             return ()
         width = float(max(1, round(self.unit * 0.15)))
         edge = mix(colour, self.palette.on(colour), 0.25)
         looks: tuple[Effects, ...] = (
-            (Stroke(paint=Solid(share(edge)), size=width, position="inside", opacity=0.6),),
+            (Stroke(paint=Solid(share(edge)), size=width, position="inside"),),
             (self._edge(WHITE, "screen", 90.0, width, 1.0),),
             (Glow(paint=Solid(share(edge)), inner=True, opacity=0.35, size=4 * width, range=0.6),),
         )
@@ -132,7 +132,7 @@ class Looks:
         )
 
     def icon(self, colour: Rgb, size: float) -> Effects:
-        if size < 14 or not self._maybe(0.4):
+        if size < 14 or not self._maybe(0.55):
             return ()
         bright = mix(colour, WHITE, 0.4)
         return self.dice.pick(
@@ -174,7 +174,7 @@ class Looks:
 
     def ornament(self, side: int) -> Effects:
         """What a plain shape of ``side`` px gets now and then."""
-        if side < 12 or not self._maybe(0.22):
+        if side < 12 or not self._maybe(0.35):
             return ()
         accent, glow = self.dice.pick(self.palette.accents), float(max(2, min(30, side // 8)))
         return self.dice.pick(

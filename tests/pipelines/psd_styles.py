@@ -150,7 +150,7 @@ def tile(
 def carry(psd: PSDImage, *found: patterns.Pattern) -> None:
     """Put patterns into a document."""
     carried: Any = list(found)
-    listing = patterns.Patterns(carried)  # type: ignore[call-arg]
+    listing: Any = patterns.Patterns(carried)  # type: ignore[call-arg]
     blocks = TaggedBlocks()  # type: ignore[call-arg]
     blocks[Tag.PATTERNS2] = TaggedBlock(key=Tag.PATTERNS2, data=listing)
     psd._record.layer_and_mask_information.tagged_blocks = blocks

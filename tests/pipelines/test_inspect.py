@@ -18,7 +18,8 @@ from pipelines.formats.tree import Document, Group, Leaf
 from pipelines.inspect import inspect
 from pipelines.sandbox import Limits
 from schemas.geometry import Box
-from tests.pipelines.hungry import write_hungry
+
+LARGE = FlattenConfig(max_canvas_ratio=16)
 
 
 def leaf(name, colour, box, **fields):
@@ -129,26 +130,27 @@ def test_the_tree_says_which_layer_a_node_became(made):
     assert "→" not in lines["front"]
 
 
-def test_a_design_that_is_too_much_is_shown_as_far_as_it_goes(tmp_path):
-    write_hungry(tmp_path / "hungry.psd")
+def test_a_design_that_is_too_much_is_shown_as_far_as_it_goes(made, tmp_path):
     out = tmp_path / "out"
-    printed, status = run(tmp_path / "hungry.psd", out, cost=Limits(memory_mb=256))
+    cost = Limits(memory_mb=256)
+    printed, status = run(made(leaf("huge", (1, 2, 3, 99), (0, 0, 9000, 7000))), out, LARGE, cost=cost)
     assert status == 1
-    assert "5000 x 5000 px" in printed
+    assert "huge  image, [0, 0, 9000, 7000]" in printed
     assert printed.splitlines()[-1].startswith("out_of_memory: ")
     assert not out.exists()
 
 
-def test_a_file_that_no_reader_foresaw_is_unreadable(made, monkeypatch):
-    """The child's error of a kind that is not ours comes back as one line; here its title is no text."""
-    printed, status = run(made(), limits="no limits")
+def test_what_no_reader_foresaw_costs_the_stack_alone(made):
+    """An error in the child that is not ours comes back as one line, below the tree."""
+    printed, status = run(made(), config="no configuration")
     assert status == 1
-    assert printed.splitlines()[-1].startswith("unreadable: AttributeError")
+    assert "front  group" in printed
+    assert printed.splitlines()[-1].startswith("unreadable: AttributeError: ")
 
 
 def test_where_nothing_can_be_written_is_the_users_mistake(made, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot write to .*file"):
+    with pytest.raises(UsageError, match=r"cannot write to .*file"):
         run(made(), tmp_path / "file")
 
 
@@ -160,11 +162,9 @@ def test_a_memory_url_is_read_too(made):
 
 
 def test_the_layout_has_the_texts(corpus, tmp_path):
-    run(corpus / "aiogramstorages/banner.psd", tmp_path)
+    run(corpus / "psd.rb/spec/files/slices.psd", tmp_path)
     layout = json.loads((tmp_path / "layout.json").read_text())
-    (text,) = (layer["text"] for layer in layout["layers"] if layer["text"])
-    assert (text["runs"][0]["text"], text["runs"][0]["size"], text["alignment"]) == (
-        "AIOGRAM STORAGES",
-        83.333,
-        "centre",
-    )
+    title = next(layer["text"] for layer in layout["layers"] if layer["name"] == "Screen Title")
+    (run_,) = title["runs"]
+    assert (run_["text"], run_["font"], run_["size"]) == ("Screen Title", "ProximaNova-Light", 40.0)
+    assert title["alignment"] == "centre"

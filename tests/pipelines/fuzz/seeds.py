@@ -64,7 +64,7 @@ def real(corpus: Path) -> list[Seed]:
     """The small files of the corpus."""
     paths = sorted(path for path in corpus.rglob("*") if path.suffix in (".psd", ".psb", ".ora"))
     return [Seed(path, "ora" if path.suffix == ".ora" else "psd") for path in paths
-            if path.stat().st_size <= MOST_BYTES]  # fmt: skip
+            if 0 < path.stat().st_size <= MOST_BYTES]  # fmt: skip
 
 
 def _labels() -> dict[bytes, bytes]:
@@ -122,7 +122,7 @@ def filled() -> Document:
 def deep() -> Document:
     """Groups in groups, pass-through, isolated and clipped in turn."""
     node: Group | Leaf = _leaf("inmost", Box(1, 1, 9, 9), 1)
-    for level in range(20):
+    for level in range(8):
         below = _leaf(f"below {level}", Box(0, 0, 12, 12), level)
         node = Group(f"level {level}", children=(below, node), isolated=level % 3 == 0, opacity=0.9)
     return Document(16, 16, (_leaf("ground", Box(0, 0, 16, 16), 5), node))

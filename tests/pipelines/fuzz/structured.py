@@ -6,8 +6,8 @@ import copy
 import io
 import json
 import math
-import warnings
 import zipfile
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,11 +26,9 @@ _WHOLE = (Integer,)
 
 def psd(data: bytes, other: bytes, dice: Random) -> bytes:
     """A PSD with blocks of its own and of another file exchanged, doubled and dropped, and values changed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        document, donor = (PSDImage.open(io.BytesIO(part)) for part in (data, other))
+    document = PSDImage.open(io.BytesIO(data))
     records = _records(document)
-    given = [block for record in _records(donor) + records for block in record.tagged_blocks.values()]
+    given = [*_blocks(other), *(block for record in records for block in record.tagged_blocks.values())]
     for _ in range(dice.choice((1, 2, 4, 8))):
         if records:
             _change(dice.choice(records), records, given, dice)
@@ -38,6 +36,13 @@ def psd(data: bytes, other: bytes, dice: Random) -> bytes:
     out = io.BytesIO()
     document._record.write(out)
     return out.getvalue()
+
+
+@cache
+def _blocks(data: bytes) -> tuple[Any, ...]:
+    """The tagged blocks of a donor's layers; whoever takes one copies it."""
+    records = _records(PSDImage.open(io.BytesIO(data)))
+    return tuple(block for record in records for block in record.tagged_blocks.values())
 
 
 def _records(document: PSDImage) -> list[Any]:

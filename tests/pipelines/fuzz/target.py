@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from pipelines.errors import Rejected
 from pipelines.extract import ExtractConfig, ImageConfig, extract_file
 from pipelines.flatten import FlattenConfig
 from pipelines.formats import ReadLimits, fetch
+from pipelines.formats.limits import first_line
 from pipelines.sandbox import ChildError, Limits, Sandbox
 from schemas.ledger import Code
 from tests.pipelines.fuzz import bytewise, structured
@@ -120,7 +122,7 @@ def run_batch(numbers: Sequence[int], seeds: Sequence[Seed], log: Path) -> Outco
                 outcomes.findings.append((number, f"MemoryError within {LIMITS.memory_mb} MiB"))
                 continue
             except Exception as error:  # noqa: BLE001 - these are what is looked for
-                outcomes.findings.append((number, f"{type(error).__name__}: {error} at {_place(error)}"[:300]))
+                outcomes.findings.append((number, f"{type(error).__name__} at {_place(error)}: {first_line(error)}"))
                 continue
             outcomes.codes[code] += 1
     return outcomes
@@ -141,25 +143,35 @@ def _place(error: BaseException) -> str:
     return " < ".join(reversed(places[-4:]))
 
 
-def run(numbers: Sequence[int], seeds: Sequence[Seed], folder: Path) -> Outcomes:
-    """Every number in a sandbox; a batch that dies is a finding of the number it died at, and goes on after it."""
+def run(numbers: Sequence[int], seeds: Sequence[Seed], folder: Path, workers: int = 2) -> Outcomes:
+    """Every number, in a sandbox a worker."""
+    outcomes = Outcomes()
+    with ThreadPoolExecutor(workers) as pool:
+        for found in pool.map(lambda worker: _share(numbers[worker::workers], seeds, folder), range(workers)):
+            outcomes.add(found)
+    return outcomes
+
+
+def _share(numbers: Sequence[int], seeds: Sequence[Seed], folder: Path) -> Outcomes:
+    """One worker's numbers; a batch that dies is a finding of the number it died at, and goes on after it."""
     outcomes = Outcomes()
     sandbox = Sandbox(LIMITS)
-    log = folder / "running"
     try:
-        left = list(numbers)
-        while left:
-            batch = left[:BATCH]
-            try:
-                outcomes.add(sandbox.run(run_batch, batch, seeds, log))
-                left = left[len(batch) :]
-            except (Rejected, ChildError) as error:
-                died = int(log.read_text(encoding="ascii"))
-                at = batch.index(died)
-                if at:
-                    outcomes.add(sandbox.run(run_batch, batch[:at], seeds, log))
-                outcomes.findings.append((died, str(error)))
-                left = left[at + 1 :]
+        with tempfile.TemporaryDirectory(dir=folder) as working:
+            log = Path(working) / "running"
+            left = list(numbers)
+            while left:
+                batch = left[:BATCH]
+                try:
+                    outcomes.add(sandbox.run(run_batch, batch, seeds, log))
+                    left = left[len(batch) :]
+                except (Rejected, ChildError) as error:
+                    died = int(log.read_text(encoding="ascii"))
+                    at = batch.index(died)
+                    if at:
+                        outcomes.add(sandbox.run(run_batch, batch[:at], seeds, log))
+                    outcomes.findings.append((died, str(error)))
+                    left = left[at + 1 :]
     finally:
         sandbox.close()
     return outcomes
