@@ -24,8 +24,8 @@ Floats = npt.NDArray[np.float32]
 Change = Callable[[Floats, Box], Floats]
 """Colours 0..1 ``[h, w, channels]`` of a box, each changed alone; the number of channels may change too."""
 
-_MEAN = 0.25  # levels, over the visible box
-_WORST = 3.0  # levels, mean over a square
+_MEAN = 0.35  # levels, over the visible box
+_WORST = 6.0  # levels, mean over a square
 _SQUARE = 32
 _TINT = 1.0  # levels that a layer's mean colour may be off its own and still be called its own
 _LEAST = np.float32(0.5 / 255)

@@ -7,7 +7,6 @@ pixels). Perceptual gradients run straight in Oklab, linear ones in linear light
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -19,16 +18,17 @@ from psd_tools.psd.descriptor import Descriptor
 
 from pipelines.formats import oklab
 from pipelines.formats.psd_colours import Colours
-from pipelines.formats.psd_descriptors import angle, child, children, enum, finite, flag, items, number
-from pipelines.formats.psd_swatches import BLACK, colour_of, of_lab, of_rgb
+from pipelines.formats.psd_descriptors import angle, child, children, enum, flag, number
+from pipelines.formats.psd_gradient_noise import noise_ramp
+from pipelines.formats.psd_swatches import BLACK, colour_of, of_rgb
 from pipelines.formats.style import Gradient
 
 Ramp = npt.NDArray[np.float32]
+Places = npt.NDArray[Any]
 Kind = Literal["linear", "radial", "angle", "reflected", "diamond", "shape-burst"]
 STEPS = 4097
 """Samples of a ramp: one for each place that a stop can have."""
 _LAST = STEPS - 1
-_NOISE_STEPS = 256
 _KINDS: Mapping[bytes, Kind] = {
     b"Lnr ": "linear",
     b"Rdl ": "radial",
@@ -38,6 +38,7 @@ _KINDS: Mapping[bytes, Kind] = {
     b"shapeburst": "shape-burst",
 }
 _METHODS = (b"gs99", b"gradientsInterpolationMethod")
+_CLASSIC, _PERCEPTUAL, _LINEAR = (b"Gcls", b"classic"), (b"Perc", b"perceptual"), (b"Lnr ", b"linear")
 
 
 def gradient(data: Descriptor, colours: Colours, problems: list[str]) -> Gradient | None:
@@ -47,6 +48,9 @@ def gradient(data: Descriptor, colours: Colours, problems: list[str]) -> Gradien
         problems.append("gradient without stops")
         return None
     method = next((found for key in _METHODS if (found := enum(data, key))), b"Gcls")
+    straight = method in (*_PERCEPTUAL, *_LINEAR) and (_is_rgb(colours) or colours.depth == 32)
+    if method not in _CLASSIC and not straight:
+        problems.append("gradient method")
     levels = ramp(stops, colours, problems, method)
     kind = _KINDS.get(enum(data, b"Type"), "linear")
     offset = child(data, b"Ofst")
@@ -67,7 +71,9 @@ def _share(offset: Descriptor, key: bytes) -> float:
 def ramp(stops: Descriptor, colours: Colours, problems: list[str], method: bytes = b"Gcls") -> Ramp:
     """The levels of a gradient object (``Grdn``): float32 ``[STEPS, channels + 1]``, opacity last."""
     if enum(stops, b"GrdF") == b"ClNs":
-        return _noise(stops, colours, problems)
+        levels, random = noise_ramp(stops, colours, STEPS)
+        problems += ["noise gradient"] if random else []
+        return levels
     smooth = number(stops, b"Intr", 4096.0, 0.0, 4096.0) / 4096
     levels = np.empty((STEPS, colours.channels + 1), np.float32)
     at, mid, values = _sorted(children(stops, b"Clrs"), lambda stop: _stop_colour(stop, colours, problems))
@@ -81,21 +87,21 @@ def ramp(stops: Descriptor, colours: Colours, problems: list[str], method: bytes
 
 
 def _coloured(
-    at: npt.NDArray[Any],
-    mid: npt.NDArray[Any],
-    values: npt.NDArray[Any],
-    smooth: float,
-    method: bytes,
-    colours: Colours,
+    at: Places, mid: Places, values: Places, smooth: float, method: bytes, colours: Colours
 ) -> npt.NDArray[Any]:
     """Colours between stops, where the gradient's method says; 32-bit documents compose linear light."""
     if colours.depth == 32:
         return oklab.encode(_curve(at, mid, oklab.decode(values), smooth))
-    if colours.mode is ColorMode.RGB and method in (b"Perc", b"perceptual"):
+    if method in _PERCEPTUAL and _is_rgb(colours):
         return oklab.to_srgb(_curve(at, mid, oklab.from_srgb(values), 0.0))
-    if colours.mode is ColorMode.RGB and method in (b"Lnr ", b"linear"):
+    if method in _LINEAR and _is_rgb(colours):
         return oklab.encode(_curve(at, mid, oklab.decode(values), 0.0))
     return _curve(at, mid, values, smooth)
+
+
+def _is_rgb(colours: Colours) -> bool:
+    """Whether the document's codes are RGB, or gray three times."""
+    return colours.channels == 3 and colours.mode is not ColorMode.LAB
 
 
 def _stop_colour(stop: Descriptor, colours: Colours, problems: list[str]) -> tuple[float, ...]:
@@ -108,7 +114,7 @@ def _stop_colour(stop: Descriptor, colours: Colours, problems: list[str]) -> tup
     return of_rgb((1.0, 1.0, 1.0) if kind == b"BckC" else BLACK, colours)  # Photoshop's colours when it starts
 
 
-def _sorted(stops: list[Descriptor], value: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+def _sorted(stops: list[Descriptor], value: Any) -> tuple[Places, Places, Places]:
     """Places 0..``_LAST``, midpoints 0..1 and values ``[n, k]`` of the stops, in the order of their places."""
     found = [
         (number(stop, b"Lctn", 0.0, 0.0, 4096.0), number(stop, b"Mdpn", 50.0, 1.0, 99.0) / 100, value(stop))
@@ -119,7 +125,7 @@ def _sorted(stops: list[Descriptor], value: Any) -> tuple[npt.NDArray[Any], npt.
     return at, np.array([stop[1] for stop in found]), np.array([stop[2] for stop in found], np.float64)
 
 
-def _curve(at: npt.NDArray[Any], mid: npt.NDArray[Any], values: npt.NDArray[Any], smooth: float) -> Ramp:
+def _curve(at: Places, mid: Places, values: Places, smooth: float) -> Ramp:
     """Values ``[STEPS, k]`` between stops; two stops at one place are a step, which the spline does not cross."""
     out = np.empty((STEPS, values.shape[1]), np.float32)
     out[:] = values[0]
@@ -144,13 +150,13 @@ def _curve(at: npt.NDArray[Any], mid: npt.NDArray[Any], values: npt.NDArray[Any]
     return out
 
 
-def _runs(at: npt.NDArray[Any]) -> list[tuple[int, int]]:
+def _runs(at: Places) -> list[tuple[int, int]]:
     """First and last index of each run of stops at places of their own."""
     steps = [i for i in range(1, len(at)) if at[i] - at[i - 1] < 1e-6]
     return list(zip([0, *steps], [*(i - 1 for i in steps), len(at) - 1], strict=True))
 
 
-def _slopes(at: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _slopes(at: Places, values: Places) -> Places:
     """The slope at each stop, towards the next from the one before; at the ends half the slope of the segment."""
     slopes = np.zeros_like(values)
     if len(at) > 1:
@@ -158,50 +164,3 @@ def _slopes(at: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         slopes[-1] = (values[-1] - values[-2]) / (2 * (at[-1] - at[-2]))
         slopes[1:-1] = (values[2:] - values[:-2]) / (at[2:] - at[:-2])[:, None]
     return slopes
-
-
-def _noise(stops: Descriptor, colours: Colours, problems: list[str]) -> Ramp:
-    """A noise gradient: each component wanders between its bounds, the rougher the more. Photoshop's own sequence of
-    random numbers is not known; where the bounds meet there is none.
-    """
-    low, high = (_bounds(stops, key, default) for key, default in ((b"Mnm ", 0.0), (b"Mxm ", 1.0)))
-    wander = _wander(int(finite(stops.get(b"RndS")) or 0), number(stops, b"Smth", 2048.0, 0.0, 4096.0) / 4096)
-    levels = low + (high - low) * wander
-    shown = 4 if flag(stops, b"ShTr", False) else 3
-    if np.any(low[:shown] != high[:shown]):
-        problems.append("noise gradient")
-    space = enum(stops, b"ClrS")
-    at = np.linspace(0, _NOISE_STEPS - 1, STEPS)
-    table = np.empty((_NOISE_STEPS, colours.channels + 1))
-    table[:, :-1] = [_noise_colour(level, space, colours) for level in levels[:, :3]]
-    table[:, -1] = levels[:, 3] if shown == 4 else 1.0
-    columns = [np.interp(at, np.arange(_NOISE_STEPS), column) for column in table.T]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _bounds(stops: Descriptor, key: bytes, default: float) -> npt.NDArray[Any]:
-    found = [finite(item) for item in items(stops, key)[:4]]
-    shares = [default if value is None else min(1.0, max(0.0, value / 100)) for value in found]
-    return np.array([*shares, *[default] * (4 - len(shares))])
-
-
-def _wander(seed: int, rough: float) -> npt.NDArray[Any]:
-    """Four random walks 0..1, ``[_NOISE_STEPS, 4]``: octaves of value noise, each ``rough`` times the one before."""
-    random = np.random.Generator(np.random.PCG64(seed & 0xFFFFFFFF))
-    at = np.linspace(0, 1, _NOISE_STEPS)
-    total, weight = np.zeros((_NOISE_STEPS, 4)), 0.0
-    for octave in range(6):
-        knots = np.linspace(0, 1, 4 * 2**octave + 1)
-        strength = rough**octave if octave else 1.0
-        drawn = random.random((len(knots), 4))
-        total += strength * np.stack([np.interp(at, knots, column) for column in drawn.T], axis=1)
-        weight += strength
-    return total / weight
-
-
-def _noise_colour(level: npt.NDArray[Any], space: bytes, colours: Colours) -> tuple[float, ...]:
-    """Components of a noise gradient, each as a share of its axis."""
-    a, b, c = (float(value) for value in level)
-    if space == b"LbCl":
-        return of_lab((a * 100, b * 255 - 128, c * 255 - 128), colours)
-    return of_rgb(colorsys.hsv_to_rgb(a % 1, b, c) if space == b"HSBl" else (a, b, c), colours)

@@ -53,19 +53,20 @@ def components(layer: Any) -> tuple[Component, ...]:
     """The paths of a vector mask; raises Rejected(UNREADABLE) for more than a path may have."""
     with unreadable(f"path of layer {layer.name[:80]!r}"):
         size = np.array([layer._psd.width, layer._psd.height], np.float64)
-        snap = bool(layer.tagged_blocks.get_data(Tag.USING_ALIGNED_RENDERING, False))
         grouped: list[tuple[int, list[Contour]]] = []
         count = 0
         for subpath in layer.vector_mask.paths:
             if subpath.operation != -1 or not grouped:
                 grouped.append((subpath.operation, []))
-            contour = _contour(subpath, size, snap)
+            contour = _contour(subpath, size)
             if contour is not None:
                 count += len(contour.points)
                 grouped[-1][1].append(contour)
             if count > _MAX_POINTS:
                 raise ValueError("the path has too many points")
-        return tuple(Component(operation, tuple(contours)) for operation, contours in grouped)
+        paths = tuple(Component(operation, tuple(contours)) for operation, contours in grouped)
+        aligned = layer.tagged_blocks.get_data(Tag.USING_ALIGNED_RENDERING, False)
+        return _snapped(paths) if bool(getattr(aligned, "value", aligned)) else paths
 
 
 def beyond(layer: Any) -> int:
@@ -117,7 +118,7 @@ def covered_by(paths: tuple[Component, ...], box: Box, starts_full: bool) -> Lev
     return covered.clip(0, 1)
 
 
-def _contour(subpath: Any, size: Points, snap: bool) -> Contour | None:
+def _contour(subpath: Any, size: Points) -> Contour | None:
     knots = [knot for knot in subpath if isinstance(knot, Knot)]
     if len(knots) < 2:
         return None
@@ -126,26 +127,25 @@ def _contour(subpath: Any, size: Points, snap: bool) -> Contour | None:
     if not np.isfinite(placed).all():
         return None
     closed = bool(subpath.is_closed())
-    if snap:
-        placed = _snapped(placed, closed)
     ends = np.roll(placed, -1, axis=0) if closed else placed[1:]
     starts = placed if closed else placed[:-1]
     points = _flattened(starts[:, 1], starts[:, 2], ends[:, 0], ends[:, 1])
     return Contour(points if closed else np.concatenate([points, placed[-1:, 1]]), closed)
 
 
-def _snapped(knots: Points, closed: bool) -> Points:
-    """Knots ``[n, 3, 2]`` with straight upright and level edges on whole pixels, as aligned rendering has them."""
-    moved = knots.copy()
-    count = len(knots)
-    for i in range(count if closed else count - 1):
-        j = (i + 1) % count
-        run = np.stack([knots[i, 1], knots[i, 2], knots[j, 0], knots[j, 1]])
-        for axis in (0, 1):
-            if np.ptp(run[:, axis]) < 0.01 and np.ptp(run[:, 1 - axis]) > 0.5:
-                for k in (i, j):
-                    moved[k, :, axis] = knots[k, :, axis] - knots[k, 1, axis] + np.rint(run[0, axis])
-    return moved
+def _snapped(paths: tuple[Component, ...]) -> tuple[Component, ...]:
+    """Paths stretched so that their box lies on whole pixels: what Photoshop's aligned rendering stores."""
+    every = [contour.points for path in paths for contour in path.contours]
+    if not every:
+        return paths
+    low, high = (edge(np.concatenate(every), axis=0) for edge in (np.min, np.max))
+    size, wanted = high - low, np.rint(high) - np.rint(low)
+    scale = np.where((size > 0) & (wanted > 0), wanted / np.maximum(size, 1e-9), 1.0)
+
+    def moved(contour: Contour) -> Contour:
+        return Contour((contour.points - low) * scale + np.rint(low), contour.closed)
+
+    return tuple(Component(path.operation, tuple(moved(contour) for contour in path.contours)) for path in paths)
 
 
 def _flattened(p0: Points, c0: Points, c1: Points, p1: Points) -> Points:

@@ -96,12 +96,12 @@ def _pen(layer: Any, box: Box, paint: Paint, filled: bool) -> PathStroke:
     """
     pen, side = _pen_style(layer), layer.stroke.line_alignment
     with unreadable(f"stroke of layer {layer.name[:80]!r}"):
-        shape = path_coverage(layer, box).astype(np.float32) / 255
+        shape = path_coverage(layer, box).astype(np.float32) / np.float32(255)
         covered = line_coverage(components(layer), pen, box, shape)
         if side is StrokeAlignment.OUTER:
-            covered = np.where(shape < 1 - _TRACE, covered, 0)
+            covered = covered * (shape < 1 - _TRACE)
         if side is StrokeAlignment.INNER:
-            covered = np.where(shape > _TRACE, covered, 0) if filled else np.minimum(covered, shape)
+            covered = covered * (shape > _TRACE) if filled else np.minimum(covered, shape)
     percent = layer.stroke.opacity
     opacity = min(1.0, max(0.0, percent / 100)) if percent is not None and math.isfinite(percent) else 1.0
     coverage = np.rint(covered * 255).clip(0, 255).astype(np.uint8)

@@ -147,8 +147,9 @@ class _Writer:
         if pixels.shape != (box.height, box.width, self.document.space.channels + 1):
             raise UsageError(f"layer {leaf.name!r}: pixels {pixels.shape[1]} x {pixels.shape[0]} px, box {list(box)}")
         if leaf.fill is not None:
-            add_fill(record, leaf, self.document.visible, self.paints)
-            return _finish(record, _empty(), _shape(leaf, pixels[..., -1], self.document.visible), self.version)
+            alpha, visible = pixels[..., -1], self.document.visible
+            add_fill(record, leaf, _bounds(alpha).shift(box.x0, box.y0), visible, self.paints)
+            return _finish(record, _empty(), _shape(leaf, alpha, visible), self.version)
         record.top, record.left, record.bottom, record.right = box.y0, box.x0, box.y1, box.x1
         pixels = self.document.space.rgba(pixels)
         planes = (pixels[..., 3], pixels[..., 0], pixels[..., 1], pixels[..., 2])
@@ -163,6 +164,14 @@ class _Writer:
         mode = BlendMode.PASS_THROUGH if through else BlendMode(BLEND_KEYS[group.blend_mode])
         record.tagged_blocks.set_data(Tag.SECTION_DIVIDER_SETTING, kind=SectionDivider.OPEN_FOLDER, blend_mode=mode)
         return _finish(record, _empty(), group.mask, self.version)
+
+
+def _bounds(alpha: Plane) -> Box:
+    """The box around what is not transparent."""
+    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
+    if not len(rows):
+        return Box(0, 0, 0, 0)
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
 def _shape(leaf: Leaf, alpha: Plane, visible: Box) -> Mask | None:

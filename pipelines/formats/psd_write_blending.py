@@ -71,11 +71,11 @@ def _range(one: Range) -> tuple[int, int]:
     return first, second
 
 
-def add_fill(record: LayerRecord, leaf: Leaf, visible: Box, paints: Paints) -> None:
-    """Make the record a fill layer, whose paint is the leaf's."""
+def add_fill(record: LayerRecord, leaf: Leaf, shape: Box, visible: Box, paints: Paints) -> None:
+    """Make the record a fill layer, whose paint is the leaf's; ``shape`` is the box of what it fills."""
     if isinstance(leaf.fill, Gradient):
-        aligned = leaf.box == visible or leaf.fill.kind == "shape-burst"
-        gradient = leaf.fill if aligned else _on_document(leaf.fill, leaf.box, visible)
+        aligned = shape == visible or leaf.fill.kind == "shape-burst"
+        gradient = leaf.fill if aligned else _on_document(leaf.fill, shape, visible)
         _put(record, Tag.GRADIENT_FILL_SETTING, _block(paints.laid(gradient), b"null"))
     elif leaf.fill is not None:
         tag = Tag.SOLID_COLOR_SHEET_SETTING if isinstance(leaf.fill, Solid) else Tag.PATTERN_FILL_SETTING
@@ -107,7 +107,7 @@ def add_artboard(record: LayerRecord, box: Box) -> None:
         (b"guideIndeces", listed([])),
         (b"artboardPresetName", text("")),
         (b"Clr ", rgb((1, 1, 1))),
-        (b"artboardBackgroundType", Integer(1)),  # type: ignore[call-arg]
+        (b"artboardBackgroundType", Integer(3)),  # type: ignore[call-arg]
     ]
     _put(record, Tag.ARTBOARD_DATA1, _block(items, b"artboard"))
 

@@ -46,7 +46,7 @@ _TECHNIQUES = {"smooth": b"SfBL", "chisel-hard": b"PrBL", "chisel-soft": b"Slmt"
 
 
 def effects_block(style: tuple[AnyEffect, ...], paints: Paints, layer: str) -> DescriptorBlock2:
-    """The ``lfx2`` descriptor of a style.
+    """The ``lfx2`` descriptor of a style, whose effects of one kind are bottom to top.
 
     Raises:
         UsageError: an unknown blend mode, or two of an effect that a layer has once.
@@ -63,7 +63,7 @@ def effects_block(style: tuple[AnyEffect, ...], paints: Paints, layer: str) -> D
         if len(several) == 1:
             items.append((key, several[0]))
         elif key in _MULTIPLE:
-            items.append((_MULTIPLE[key], listed(several)))
+            items.append((_MULTIPLE[key], listed(reversed(several))))  # the file has the topmost first
         else:
             raise UsageError(f"layer {layer!r}: a PSD layer has one {key.decode().strip()} effect, not {len(several)}")
     stored: Any = items

@@ -1,4 +1,4 @@
-"""Effects from first principles: where a shadow lands, what a blur keeps, what a stroke covers, where a bevel is lit."""
+"""Effects from first principles: where a shadow lands, what a blur keeps and a stroke covers, how a bevel is lit."""
 
 from __future__ import annotations
 

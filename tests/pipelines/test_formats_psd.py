@@ -10,6 +10,8 @@ import pytest
 
 from pipelines.errors import Rejected
 from pipelines.formats import Document, Group, Leaf, ReadLimits, detect, read
+from pipelines.formats.style import Solid
+from pipelines.formats.tree import Adjustment
 from pipelines.formats.typography import direction_of, language_of, weight_of
 from schemas.compositing import on_solid
 from schemas.design import LayerKind
@@ -54,7 +56,8 @@ def test_every_file_of_the_corpus_is_read_or_rejected(corpus: Path) -> None:
                     texts += 1
                     assert all(run.font and run.size and run.colour for run in node.text.runs), path
                 pixels = node.pixels()
-                assert pixels.shape == (node.box.height, node.box.width, 4) and pixels.dtype == np.uint8
+                assert pixels.shape == (node.box.height, node.box.width, document.space.channels + 1)
+                assert pixels.dtype == np.uint8
     assert codes[Code.UNREADABLE] >= 5
     assert codes[Code.OK] >= 180
     assert set(codes) <= {Code.OK, Code.UNREADABLE, Code.UNSUPPORTED, Code.TOO_LARGE}
@@ -82,8 +85,12 @@ def test_shapes_without_pixels_are_drawn(corpus: Path) -> None:
     shape = document.nodes[0]
     drawn = document.render()
     assert isinstance(shape, Leaf) and shape.kind is LayerKind.SHAPE and drawn is not None
-    pixels = shape.pixels()[document.visible.within(shape.box).slices]
-    assert np.abs(on_solid(pixels, 255) - on_solid(drawn, 255)).max() <= 2
+    assert isinstance(shape.fill, Solid) and shape.stroke is not None
+    part = shape.box.intersect(document.visible)
+    alpha = shape.pixels()[part.within(shape.box).slices][..., 3]
+    assert np.abs(alpha.astype(int) - drawn[part.slices][..., 3]).mean() <= 2
+    line = shape.stroke()
+    assert line is not None and line.coverage.shape == (shape.box.height, shape.box.width)
 
 
 def test_densities_of_masks_let_through_what_the_preview_shows(corpus: Path) -> None:
@@ -111,9 +118,11 @@ def test_legacy_effects_are_seen(corpus: Path) -> None:
     assert {"drop-shadow", "inner-shadow", "gradient-overlay"} <= effects
 
 
-def test_adjustments_are_leaves_that_say_so(corpus: Path) -> None:
+def test_adjustments_are_nodes_that_map_colours(corpus: Path) -> None:
     document = opened(corpus / "psd-tools/tests/psd_files/adjustments/invert_rgb.psd")
-    assert "adjustment:invert" in {note for _, node in document.walk() for note in node.undrawn}
+    (inverts,) = (node for _, node in document.walk() if isinstance(node, Adjustment))
+    assert inverts.kind == "invert" and not inverts.undrawn
+    assert np.allclose(inverts.apply(np.array([[0.0, 0.25, 1.0]], np.float32)), [[1.0, 0.75, 0.0]], atol=1 / 255)
 
 
 def test_groups_say_whether_they_are_isolated(corpus: Path) -> None:
@@ -137,7 +146,7 @@ def test_layers_and_merged_picture_are_converted_alike(corpus: Path, name: str) 
     assert document.preview is not None
     top = [node for node in document.nodes if isinstance(node, Leaf) and node.visible][-1]
     part = top.box.intersect(document.visible)
-    pixels = top.pixels()[part.within(top.box).slices]
+    pixels = document.space.rgba(top.pixels()[part.within(top.box).slices])
     shown = document.preview[part.slices]
     solid = pixels[..., 3] == 255
     assert solid.any()

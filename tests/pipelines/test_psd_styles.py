@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_glows_overlays_satin_stroke_and_bevel_are_read_whole() -> None:
     assert isinstance(stroke, Stroke) and (stroke.size, stroke.position, stroke.overprint) == (3, "center", True)
     assert isinstance(bevel, Bevel) and (bevel.kind, bevel.technique, bevel.up) == ("pillow", "chisel-soft", False)
     assert (bevel.depth, bevel.size, bevel.soften, bevel.contour_range) == (2.5, 6, 2, 0.3)
-    assert bevel.highlight == bevel.highlight and bevel.highlight.opacity == 0.6
+    assert (bevel.highlight.blend_mode, bevel.highlight.opacity, bevel.shade.blend_mode) == ("screen", 0.6, "multiply")
     assert bevel.contour is not None and bevel.contour[0] == 1 and bevel.gloss is None
     assert set(names) == NAMES - {"drop-shadow", "inner-shadow", "pattern-overlay"} and not problems
 
@@ -263,6 +264,29 @@ def test_smoothness_eases_the_ramp() -> None:
     assert full[1024, 2] == pytest.approx(0.203125, abs=1e-5)
     assert half[1024, 2] == pytest.approx((0.203125 + 0.25) / 2, abs=1e-5)
     assert full[2048, 2] == pytest.approx(0.5)
+
+
+def test_a_smooth_ramp_never_goes_beyond_two_neighbouring_stops() -> None:
+    """Photoshop's own pixels stay at the higher stop where the spline would overshoot it."""
+    grays = [(0, 40), (1024, 220), (2048, 210), (4096, 30)]
+    levels = ramp(make.stops(*[(at, make.rgb(v, v, v)) for at, v in grays], smooth=4096), make.colours(), [])[:, 0]
+    assert levels.max() == pytest.approx(220 / 255) and levels[1100] == pytest.approx(220 / 255)
+    assert levels[1024:2049].min() == pytest.approx(210 / 255)
+
+
+def test_documents_of_32_bit_blend_stops_in_linear_light() -> None:
+    deep = replace(make.colours(), depth=32)
+    black_white = make.stops((0, make.rgb(0, 0, 0)), (4096, make.rgb(255, 255, 255)))
+    assert ramp(black_white, deep, [])[2048, 0] == pytest.approx(0.7354, abs=1e-3)
+    assert colour_of(make.rgb(127.5, 0, 255), deep) == pytest.approx((0.7354, 0, 1), abs=1e-3)
+
+
+def test_a_method_that_is_not_known_is_a_problem() -> None:
+    stops = make.stops((0, RED), (4096, BLUE))
+    for method, expected in ((b"Gcls", []), (b"Perc", []), (b"Strp", ["gradient method"])):
+        problems: list[str] = []
+        laid = make.made(b"GrFl", Grad=stops, gs99=make.chosen(b"gradientInterpolationMethodType", method))
+        assert gradient(laid, make.colours(), problems) is not None and problems == expected
 
 
 def test_two_stops_at_one_place_are_a_hard_step() -> None:

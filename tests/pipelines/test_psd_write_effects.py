@@ -44,8 +44,8 @@ EFFECTS = {
     "shadow below": Shadow(colour=(0.0, 0.0, 0.0), opacity=0.4, noise=0.1, contour=CURVE, concealed=False),
     "inner shadow": Shadow(colour=(1.0, 0.0, 0.0), inner=True, angle=-90.0, distance=2.0, size=4.0, spread=0.5),
     "glow": Glow(paint=Solid((1.0, 1.0, 0.0)), size=5.0, spread=0.1, range=0.4, blend_mode="screen"),
-    "precise glow": Glow(paint=GRADIENT, size=4.0, precise=True, noise=0.2, jitter=0.3),
-    "inner glow": Glow(paint=GRADIENT, inner=True, size=5.0, from_centre=True, contour=CURVE),
+    "precise glow": Glow(paint=Gradient(RAMP), size=4.0, precise=True, noise=0.2, jitter=0.3),
+    "inner glow": Glow(paint=Gradient(RAMP), inner=True, size=5.0, from_centre=True, contour=CURVE),
     "colour": Overlay(paint=Solid((0.6, 0.2, 0.0)), opacity=0.4, blend_mode="linear-dodge"),
     "gradient": Overlay(paint=GRADIENT, blend_mode="vivid-light"),
     "radial": Overlay(paint=replace(GRADIENT, kind="radial", aligned=False)),
@@ -145,7 +145,8 @@ def test_several_effects_read_back_in_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BLENDINGS)
 def test_blending_options_read_back(name: str, tmp_path: Path) -> None:
-    (found,) = back(document(leaf(blending=BLENDINGS[name], mask=Mask(Box(0, 0, 9, 9), TILE[:9, :9, 0]) if 0 else None)), tmp_path).nodes
+    mask = Mask(Box(4, 6, 9, 9), np.full((3, 5), 90, np.uint8))
+    (found,) = back(document(leaf(blending=BLENDINGS[name], mask=mask)), tmp_path).nodes
     assert_same(found.blending, BLENDINGS[name])
 
 

@@ -1,0 +1,96 @@
+"""A synthetic PSD, read and lowered again, shows its own preview to within one level at every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.flatten import FlattenConfig, lower, render_tree
+from pipelines.formats import ReadLimits, read, write
+from pipelines.formats.style import Bevel, Glow, Gradient, Overlay, Pattern, Satin, Shadow, Solid, Stroke
+from pipelines.formats.tree import Document, Leaf
+from pipelines.synth import designs
+from pipelines.synth.scene import Scene
+from schemas.compositing import on_solid
+
+SEED = 11
+WHOLE = FlattenConfig(max_layers=1000)
+SMALL = (11, 18, 35, 37, 42, 52)
+"""Indices of small PSD designs."""
+
+
+def worst(document: Document, path: Path) -> float:
+    """The largest difference, in levels, of the lowered file to the preview it was written with."""
+    write(document, path)
+    stack = lower(read(path, "psd", ReadLimits()), WHOLE)
+    shown = stack.composite[stack.visible.slices]
+    assert document.preview is not None
+    return max(float(np.abs(on_solid(shown, ground) - on_solid(document.preview, ground)).max()) for ground in (0, 255))
+
+
+@pytest.mark.parametrize("index", SMALL)
+def test_a_synthetic_psd_recomposes_exactly(index: int, tmp_path: Path) -> None:
+    assert designs.format_of(SEED, index) == "psd"
+    assert worst(designs.design(SEED, index), tmp_path / "a.psd") <= 1
+
+
+@pytest.mark.slow
+def test_every_layout_recomposes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One PSD of every layout at least."""
+    drawn: list[str] = []
+
+    def recorded(name: str, layout: Callable[[Scene], None]) -> Callable[[Scene], None]:
+        def draw(scene: Scene) -> None:
+            drawn.append(name)
+            layout(scene)
+
+        return draw
+
+    for kind, what in designs.KINDS.items():
+        layouts = {name: recorded(f"{kind} {name}", layout) for name, layout in what.layouts.items()}
+        monkeypatch.setitem(designs.KINDS, kind, replace(what, layouts=layouts))
+    wanted = {f"{kind} {name}" for kind, what in designs.KINDS.items() for name in what.layouts}
+    seen: set[str] = set()
+    for index in range(400):
+        if designs.format_of(SEED, index) == "psd":
+            document = designs.design(SEED, index)
+            if drawn[-1] not in seen:
+                assert worst(document, tmp_path / f"{index}.psd") <= 1, drawn[-1]
+                seen.add(drawn[-1])
+        if seen == wanted:
+            return
+    pytest.fail(f"not drawn: {sorted(wanted - seen)}")
+
+
+def test_psd_designs_use_effects_and_the_others_do_not() -> None:
+    found: set[object] = set()
+    for index in range(40):
+        document = designs.design(SEED, index, simple=designs.format_of(SEED, index) == "ora")
+        nodes = [node for _, node in document.walk()]
+        styled = any(node.style or (isinstance(node, Leaf) and node.fill is not None) for node in nodes)
+        assert not styled or designs.format_of(SEED, index) == "psd"
+        for node in nodes:
+            for effect in node.style:
+                inner = getattr(effect, "inner", False)
+                found |= {type(effect), (type(effect), inner), (type(effect), type(getattr(effect, "paint", None)))}
+            if isinstance(node, Leaf) and node.fill is not None:
+                found.add((Leaf, type(node.fill)))
+            if node.fill_opacity < 1 and node.style:
+                found.add("outline")
+    wanted = {(Shadow, False), (Shadow, True), (Glow, False), Satin, Bevel, "outline", (Leaf, Solid), (Leaf, Gradient)}
+    wanted |= {(Stroke, Solid), (Overlay, Solid), (Overlay, Gradient), (Overlay, Pattern)}
+    assert found >= wanted, wanted - found
+
+
+def test_the_quick_preview_of_effects_is_the_definition() -> None:
+    for index in (11, 37, 42):
+        document = designs.design(SEED, index)
+        assert any(node.style for _, node in document.walk()) or index == 11
+        truth = render_tree(document)
+        assert document.preview is not None
+        for ground in (0, 255):
+            assert np.abs(on_solid(document.preview, ground) - on_solid(truth, ground)).max() <= 1
