@@ -76,7 +76,8 @@ def linear_burn(cb: Colours, cs: Colours) -> Colours:
 
 
 def linear_light(cb: Colours, cs: Colours) -> Colours:
-    return np.clip(cb + 2 * cs - 1, 0, 1)
+    """In codes b + 2 s - 256, a level less than the textbook (measured in Photoshop 2026 by the Patchy project)."""
+    return np.clip(cb + 2 * cs - 256 / 255, 0, 1)
 
 
 def vivid_light(cb: Colours, cs: Colours) -> Colours:

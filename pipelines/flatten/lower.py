@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from pipelines.flatten.adjust import adjusted
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.bake import Blend, blended
 from pipelines.flatten.blend import SPECIAL, canonical
-from pipelines.flatten.own import own_pixels, through
+from pipelines.flatten.own import own_pixels
 from pipelines.flatten.planes import cropped, trimmed
 from pipelines.flatten.restrict import only_channels, only_where
 from pipelines.flatten.stack import Shadows, StackLayer, brief
@@ -44,7 +42,7 @@ def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, list[Node]]]:
 def isolated(group: Group) -> bool:
     """Whether the group is composited alone before it meets what lies below."""
     blending = group.blending
-    special = group.style or group.clip or blending.knockout != "none" or blending.channels or blending.below
+    special = group.clip or blending.knockout != "none" or blending.channels or blending.own or blending.below
     return group.isolated or bool(special) or canonical(group.blend_mode) != "normal"
 
 
@@ -79,7 +77,7 @@ class Lowerer:
             adjusted(base, scope, self.visible)
             for top in tops:
                 self.node(top, (), scope)
-        elif isinstance(base, Group) and not tops and not isolated(base):
+        elif isinstance(base, Group) and not tops and not base.style and not isolated(base):
             self._through(base, scope)
         else:
             self._unit(base, tops, scope)
@@ -96,18 +94,18 @@ class Lowerer:
 
     def _unit(self, base: Node, tops: Sequence[Node], scope: Backdrop) -> None:
         """A leaf or an isolated group with what is clipped to it, as one thing that blends."""
-        own = self._own(base, bool(tops), scope)
+        own = self.own(base, scope)
         if not own:
             return
         if base.blending.knockout != "none":
             pierced(base, own, scope)
-        if _plain(base, bool(tops)):
+        if _plain(base, tops):
+            own = only_where(own, base.blending, scope)
             run = self.clip(self.fade(base, own, strength(base)), tops, base.name)
             how = Blend(base.blend_mode, base.fill_opacity)
             made = blended(run, how, scope, self.visible, name=base.name)
         else:
             made = Styled(self, base, tops, scope).lowered(own)
-        made = only_where(made, base.blending.below, scope, self.channels)
         scope.add(only_channels(made, base, scope))
 
     def clip(self, painted: list[StackLayer], tops: Sequence[Node], name: str) -> list[StackLayer]:
@@ -116,22 +114,22 @@ class Lowerer:
             return painted
         scope = Backdrop(self.channels, solid=True, base=len(painted), layers=list(painted))
         for top in tops:
-            if isinstance(top, Adjustment) or top.blending.knockout != "none":
+            if isinstance(top, Adjustment):
                 _settle(scope, name)
             self.node(top, (), scope)
         _settle(scope, name)
         return scope.layers
 
-    def _own(self, node: Node, stroke_apart: bool, scope: Backdrop) -> list[StackLayer]:
-        """The node's own paint at full strength, without mask.
+    def own(self, node: Node, scope: Backdrop, *, solid: bool = False) -> list[StackLayer]:
+        """The node's own paint at full strength, without mask; ``solid``: as if a fill had no transparency.
 
-        A pass-through group that something is clipped to blends with what lies below, but changes nothing there.
+        A pass-through group that has effects or clipped layers blends with what lies below, but changes nothing there.
         """
         if isinstance(node, Group):
             start = None if isolated(node) else scope
             inner = self.nodes(node.children, Backdrop(self.channels, start=start, sealed=True))
             return _confined(node, inner, self.visible)
-        return self._leaf(node, stroke_apart) if isinstance(node, Leaf) else []
+        return self._leaf(node, solid) if isinstance(node, Leaf) else []
 
     def fade(self, node: Node, layers: list[StackLayer], opacity: float) -> list[StackLayer]:
         """The layers of a node under ``opacity`` and its mask."""
@@ -150,14 +148,10 @@ class Lowerer:
         ]
         return faded(layers, opacity, mask, f"{' and '.join(what)} of group {name}")
 
-    def _leaf(self, leaf: Leaf, stroke_apart: bool) -> list[StackLayer]:
+    def _leaf(self, leaf: Leaf, solid: bool) -> list[StackLayer]:
         if leaf.box.intersect(self.reach).empty or leaf.opacity <= 0:
             return []
-        pixels = own_pixels(leaf, self.visible, self.channels, stroked=not stroke_apart)
-        if leaf.blending.own:
-            pixels = pixels.copy()
-            shown = through(leaf.blending.own, pixels[..., :-1] / np.float32(255), self.channels)
-            pixels[..., -1] = np.rint(pixels[..., -1] * shown)
+        pixels = own_pixels(leaf, self.visible, self.channels, solid=solid)
         layer = StackLayer(
             pixels=pixels,
             box=leaf.box,
@@ -173,11 +167,15 @@ class Lowerer:
         return [] if inside is None else [inside]
 
 
-def _plain(node: Node, clipped_to: bool) -> bool:
+def _plain(node: Node, tops: Sequence[Node]) -> bool:
     """Whether mask, opacity and blend mode are all there is to a node."""
-    stroke_apart = clipped_to and isinstance(node, Leaf) and node.stroke is not None
-    together = node.blending.clipped_as_group or not clipped_to or node.fill_opacity >= 1
-    return not node.style and together and not stroke_apart
+    if not tops or node.style:
+        return not node.style
+    blending = node.blending
+    pierced_alone = any(top.blending.knockout != "none" for top in tops)
+    together = blending.clipped_as_group or (node.fill_opacity >= 1 and not pierced_alone)
+    pen = isinstance(node, Leaf) and node.stroke is not None
+    return together and not pen and not blending.own and not blending.below
 
 
 def _settle(scope: Backdrop, name: str) -> None:

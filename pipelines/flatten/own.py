@@ -7,27 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.flatten.drawn import Piece
 from pipelines.flatten.paint import paint_pixels
 from pipelines.flatten.planes import Plane, alpha_bounds, composite_banded
-from pipelines.formats.style import PathStroke, Range
-from pipelines.formats.tree import Leaf, Pixels
+from pipelines.formats.style import PathStroke, Range, Solid
+from pipelines.formats.tree import Leaf, Node, Pixels
 from schemas.geometry import Box
 
-_LUMINOSITY = (0.3, 0.59, 0.11)
+_LUMINOSITY = (0.299, 0.59, 0.111)
 
 
-def own_pixels(leaf: Leaf, document: Box, channels: int, *, stroked: bool) -> Pixels:
-    """uint8 ``[box.height, box.width, channels + 1]`` of the leaf's box, maybe read-only; ``stroked``: with its pen
-    line.
+def own_pixels(leaf: Leaf, document: Box, channels: int, *, solid: bool = False) -> Pixels:
+    """uint8 ``[box.height, box.width, channels + 1]`` of the leaf's box, maybe read-only.
+
+    ``solid``: as if its fill had no transparency, for the shape that effects follow.
     """
     pixels = np.asarray(leaf.pixels(), np.uint8)
     if leaf.fill is not None:
         shape = pixels[..., -1]
         laid = alpha_bounds(shape).shift(leaf.box.x0, leaf.box.y0)
         painted = paint_pixels(leaf.fill, leaf.box, laid, document, channels, shape)
-        alpha = np.rint(painted[..., -1:] * (shape[..., None] / np.float32(255))).astype(np.uint8)
+        alpha = shape[..., None]
+        if not solid and not isinstance(leaf.fill, Solid):
+            alpha = np.rint(painted[..., -1:] * (alpha / np.float32(255))).astype(np.uint8)
         pixels = np.concatenate([painted[..., :-1], alpha], axis=2)
-    stroke = leaf.stroke() if stroked and leaf.stroke is not None else None
+    stroke = leaf.stroke() if leaf.stroke is not None else None
     if stroke is None:
         return pixels
     line = line_pixels(leaf, stroke, document, channels)
@@ -40,6 +44,24 @@ def own_pixels(leaf: Leaf, document: Box, channels: int, *, stroked: bool) -> Pi
     return inside
 
 
+def pen_line(node: Node, document: Box, channels: int) -> Piece | None:
+    """A shape's pen line as something to paint once more, above what came between it and the fill."""
+    stroke = node.stroke() if isinstance(node, Leaf) and node.stroke is not None else None
+    if stroke is None or not isinstance(node, Leaf):
+        return None
+    return Piece("pen line", line_pixels(node, stroke, document, channels), node.box)
+
+
+def with_line(inside: Sequence[Piece], line: Piece, clipped_to: bool) -> tuple[Piece, ...]:
+    """The inner pieces with the pen line above the overlays, which cover the fill alone (measured in Photoshop 2026 by
+    the Patchy project, docs/layer-effects-render.md), and above what is clipped to the layer.
+    """
+    overlays = sum(piece.name.endswith("-overlay") for piece in inside)
+    if not overlays and not clipped_to:
+        return tuple(inside)
+    return (*inside[:overlays], line, *inside[overlays:])
+
+
 def line_pixels(leaf: Leaf, stroke: PathStroke, document: Box, channels: int) -> Pixels:
     """The pen line alone, of the leaf's box, with its opacity."""
     laid = alpha_bounds(stroke.coverage).shift(leaf.box.x0, leaf.box.y0)
@@ -50,7 +72,11 @@ def line_pixels(leaf: Leaf, stroke: PathStroke, document: Box, channels: int) ->
 
 
 def through(ranges: Sequence[Range], colours: npt.NDArray[np.floating], channels: int) -> Plane:
-    """How much blend-if lets show for colours 0..1 ``[..., channels]``: 0..1 ``[...]``."""
+    """How much blend-if lets show for colours 0..1 ``[..., channels]``: 0..1 ``[...]``.
+
+    On codes, both ends of a split handle within the ramp, as in Photoshop 2026 (measured by the Patchy project,
+    docs/layer-effects-render.md): from a to b code v shows (v - a + 1) / (b - a + 1).
+    """
     shown = np.ones(colours.shape[:-1], np.float32)
     for limits in ranges:
         if limits.channel is None:
@@ -59,13 +85,13 @@ def through(ranges: Sequence[Range], colours: npt.NDArray[np.floating], channels
             level = colours[..., limits.channel]
         else:
             continue
-        shown *= _ramp(level, *limits.low) * _ramp(1 - level, 1 - limits.high[1], 1 - limits.high[0])
+        code = np.rint(level * 255).astype(np.float32)
+        low, high = (tuple(round(end * 255) for end in ends) for ends in (limits.low, limits.high))
+        shown *= _ramp(code, low[0], low[1]) * _ramp(255 - code, 255 - high[1], 255 - high[0])
     return shown
 
 
-def _ramp(level: npt.NDArray[np.floating], start: float, end: float) -> Plane:
-    """0 below ``start``, 1 from ``end`` on."""
-    if end - start < 1e-6:
-        return (level >= start - 1e-6).astype(np.float32)
-    ramp: Plane = np.clip((level - start) / (end - start), 0, 1).astype(np.float32)
+def _ramp(code: Plane, start: int, end: int) -> Plane:
+    """0 below code ``start``, 1 from ``end`` on."""
+    ramp: Plane = np.clip((code - np.float32(start - 1)) / np.float32(end - start + 1), 0, 1)
     return ramp

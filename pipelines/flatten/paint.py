@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.flatten.distance import edge_distance
+from pipelines.flatten.distance import whole_distance
 from pipelines.flatten.gradient import positions, ramp_pixels
 from pipelines.flatten.pattern import pattern_pixels
 from pipelines.formats.style import Colour, Gradient, Paint, Solid
@@ -48,7 +48,7 @@ def solid_pixels(colour: Colour, box: Box, channels: int) -> Pixels:
 def _depth(alpha: npt.NDArray[np.uint8]) -> Plane:
     """How deep inside the shape a pixel lies, 1 at the edge and 0 at the deepest place."""
     inside = np.pad(~alpha, 1, constant_values=255)
-    distance = np.maximum(edge_distance(inside)[1:-1, 1:-1], 0)
+    distance = np.maximum(whole_distance(inside)[1:-1, 1:-1], 0)
     deepest = float(distance.max(initial=0))
     if not 0 < deepest < np.inf:
         return np.ones(alpha.shape, np.float32)

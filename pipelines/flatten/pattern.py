@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from pipelines.flatten.planes import bands
 from pipelines.formats.style import Pattern
 from pipelines.formats.tree import Pixels
 from schemas.geometry import Box
 
-Plane = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.floating[Any]]
+_BAND_PIXELS = 1 << 18
 
 
 def pattern_pixels(pattern: Pattern, box: Box) -> Pixels:
     """The pattern over ``box``: uint8 ``[box.height, box.width, channels + 1]``."""
+    if not pattern.tile.size:
+        return np.zeros((box.height, box.width, pattern.tile.shape[2]), np.uint8)
     ox, oy = pattern.origin
     if pattern.scale == 1 and pattern.angle % 360 == 0 and ox == int(ox) and oy == int(oy):
         return _repeated(pattern.tile, box.shift(-int(ox), -int(oy)))
@@ -39,13 +44,23 @@ def _resampled(pattern: Pattern, box: Box) -> Pixels:
     scale = max(pattern.scale, 1e-3)
     if scale < 1:
         planes = _reduced(planes, max(1, math.ceil(width * scale)), max(1, math.ceil(height * scale)))
+    steps = planes.shape[1] / height / scale, planes.shape[2] / width / scale
+    out = np.empty((box.height, box.width, len(planes)), np.uint8)
+    for band in bands(box, _BAND_PIXELS):
+        place = _places(pattern, band, steps)
+        drawn = np.stack([map_coordinates(plane, place, order=1, mode="grid-wrap") for plane in planes])
+        out[band.within(box).slices] = _straight(drawn)
+    return out
+
+
+def _places(pattern: Pattern, box: Box, steps: tuple[float, float]) -> tuple[Plane, Plane]:
+    """(rows, columns) of the tile under the pixels of ``box``, ``steps`` of which lie a pixel apart."""
     turn = math.radians(pattern.angle)
-    x = (np.arange(box.x0, box.x1) + 0.5 - pattern.origin[0])[None, :] / scale
-    y = (np.arange(box.y0, box.y1) + 0.5 - pattern.origin[1])[:, None] / scale
-    column = (x * math.cos(turn) - y * math.sin(turn)) * (planes.shape[2] / width) - 0.5
-    row = (x * math.sin(turn) + y * math.cos(turn)) * (planes.shape[1] / height) - 0.5
-    out = np.stack([map_coordinates(plane, (row, column), order=1, mode="grid-wrap") for plane in planes])
-    return _straight(out)
+    x = (np.arange(box.x0, box.x1) + 0.5 - pattern.origin[0])[None, :]
+    y = (np.arange(box.y0, box.y1) + 0.5 - pattern.origin[1])[:, None]
+    rows = (x * math.sin(turn) + y * math.cos(turn)) * steps[0] - 0.5
+    columns = (x * math.cos(turn) - y * math.sin(turn)) * steps[1] - 0.5
+    return rows, columns
 
 
 def _premultiplied(tile: Pixels) -> Plane:

@@ -75,7 +75,7 @@ def _height(bevel: Bevel, share: Plane) -> Plane:
 
 def _slanted(alpha: npt.NDArray[np.uint8], width: float) -> Plane:
     """0 at ``width`` px outside the edge, 1 on it, 2 as far inside, with even slopes."""
-    outside, inside = edge_distance(alpha), edge_distance(~alpha)
+    outside, inside = edge_distance(alpha, width + 1), edge_distance(~alpha, width + 1)
     signed = np.where(outside > inside, np.minimum(-outside, 0), np.maximum(inside, 0))
     edge = outside + inside < 0.5  # partly covered pixels know both sides
     signed = np.where(edge, (inside - outside) / 2, signed)

@@ -17,8 +17,9 @@ from pipelines.flatten.blend import MODES, SPECIAL, blend, canonical
 from pipelines.flatten.drawn import Drawn, Piece
 from pipelines.flatten.effects import draw_style
 from pipelines.flatten.lower import isolated, runs
-from pipelines.flatten.own import line_pixels, own_pixels, through
+from pipelines.flatten.own import own_pixels, pen_line, through, with_line
 from pipelines.flatten.planes import bands, mask_plane
+from pipelines.formats.style import Solid
 from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node, Pixels
 from schemas.compositing import Rgba
 from schemas.design import LayerKind
@@ -84,7 +85,7 @@ class Renderer:
 
     visible: Box
     channels: int
-    _kept: dict[tuple[int, bool], tuple[Pixels, Box]] = field(default_factory=dict)
+    _kept: dict[int, tuple[Pixels, Box]] = field(default_factory=dict)
     _styles: dict[int, Drawn] = field(default_factory=dict)
 
     @property
@@ -110,7 +111,7 @@ class Renderer:
             if isinstance(base, Adjustment):
                 state = self._adjusted(base, state, box)
                 state = self.nodes(tops, state, box, bottoms) if tops else state
-            elif isinstance(base, Group) and not tops and not isolated(base):
+            elif isinstance(base, Group) and not tops and not base.style and not isolated(base):
                 inner = self.nodes(base.children, state, box, Bottoms(state, bottoms.deep))
                 state = state.towards(inner, self._strength(base, box) * base.fill_opacity)
             else:
@@ -128,14 +129,18 @@ class Renderer:
         return Picture(state.alpha * (colour + share * (mixed - colour)), state.alpha)
 
     def _unit(self, base: Node, tops: Sequence[Node], state: Picture, box: Box, bottoms: Bottoms) -> Picture:
-        own, where = self._own(base, bool(tops))
+        own, where = self._own(base)
         drawn = self._drawn(base, bool(tops))
         colour, shape = _placed(own, where, box, self.channels)
+        seen = self._seen(base, shape, box)
         if isinstance(base, Group) and not isolated(base):
             colour = self._through(base, state, shape, box)
         if not shape.any() and not drawn.behind and not drawn.above:
             return state
         blending = base.blending
+        if blending.own or blending.below:
+            gate = 1 - state.alpha[..., 0] * (1 - through(blending.below, state.straight, self.channels))
+            seen = seen * (gate * through(blending.own, colour, self.channels))[..., None]
         if not blending.mask_hides_effects:
             shape = shape * _mask(base, box)
         outside = inside = state
@@ -144,16 +149,13 @@ class Renderer:
             inside = inside if piece.concealed else _piece(inside, piece, box, self.channels)
         if blending.knockout != "none":
             inside = bottoms.shallow if blending.knockout == "shallow" else bottoms.deep
-        inside = self._body(base, tops, colour, inside, drawn, box)
+        inside = self._body(base, tops, Picture(colour * seen, seen), inside, drawn, box)
         result = outside.towards(inside, shape)
         for piece in drawn.above:
             cuts = None if piece.cuts is None else _placed(piece.cuts[..., None], piece.box, box, 0)[1]
             result = result if cuts is None else result.towards(state, cuts)
             result = _piece(result, piece, box, self.channels)
         share = base.opacity * (_mask(base, box) if blending.mask_hides_effects else 1.0)
-        if blending.below:
-            shown = through(blending.below, state.straight, self.channels)
-            share = share * np.where(state.alpha[..., 0] > 0, shown, 1)[..., None]
         result = state.towards(result, share)
         if blending.channels is None:
             return result
@@ -167,58 +169,57 @@ class Renderer:
         paint = after.colour - (1 - shape) * state.colour
         return np.clip(np.divide(paint, shape, out=np.zeros_like(paint), where=shape > 0), 0, 1)
 
-    def _body(
-        self, base: Node, tops: Sequence[Node], colour: Floats, inside: Picture, drawn: Drawn, box: Box
-    ) -> Picture:
-        """The unit as if its shape were everywhere: own paint, what is clipped to it, inner pieces."""
-        blending, full = base.blending, np.ones((*colour.shape[:2], 1))
-        solid = Picture(colour, full)
+    def _body(self, base: Node, tops: Sequence[Node], own: Picture, inside: Picture, drawn: Drawn, box: Box) -> Picture:
+        """The unit as if its shape were everywhere: ``own`` paint, what is clipped to it, inner pieces."""
+        blending, bottom = base.blending, inside
         pieces = list(drawn.inside)
         if blending.interior_as_group:
             for piece in pieces:
-                solid = _piece(solid, piece, box, self.channels)
+                own = _piece(own, piece, box, self.channels)
             pieces = []
         if tops and blending.clipped_as_group:
-            solid = self.nodes_on(tops, solid, box)
-        inside = inside.under(solid.straight, solid.alpha, base.blend_mode, base.fill_opacity)
+            own = self.nodes_on(tops, own, own, box)
+        inside = inside.under(own.straight, own.alpha, base.blend_mode, base.fill_opacity)
         if tops and not blending.clipped_as_group:
-            inside = self.nodes_on(tops, inside, box)
+            inside = self.nodes_on(tops, inside, bottom, box)
         for piece in pieces:
             inside = _piece(inside, piece, box, self.channels)
         return inside
 
-    def nodes_on(self, tops: Sequence[Node], state: Picture, box: Box) -> Picture:
-        """Clipped nodes, each painted on ``state``."""
-        empty = Picture.empty(box, self.channels)
+    def nodes_on(self, tops: Sequence[Node], state: Picture, bottom: Picture, box: Box) -> Picture:
+        """Clipped nodes, each painted on ``state``; their knockouts reveal ``bottom``."""
+        bottoms = Bottoms(bottom, bottom)
         for top in tops:
             if isinstance(top, Adjustment):
                 state = self._adjusted(top, state, box)
-            elif isinstance(top, Group) and not isolated(top):
-                inner = self.nodes(top.children, state, box, Bottoms(state, empty))
+            elif isinstance(top, Group) and not top.style and not isolated(top):
+                inner = self.nodes(top.children, state, box, Bottoms(state, bottom))
                 state = state.towards(inner, self._strength(top, box) * top.fill_opacity)
             else:
-                state = self._unit(top, (), state, box, Bottoms(empty, empty))
+                state = self._unit(top, (), state, box, bottoms)
         return state
 
-    def _own(self, node: Node, stroke_apart: bool) -> tuple[Pixels, Box]:
-        """The node's own paint as far as it matters, and its box; drawn once."""
-        key = id(node), stroke_apart
-        if key not in self._kept:
-            self._kept[key] = self._paint(node, stroke_apart)
-        return self._kept[key]
+    def _own(self, node: Node) -> tuple[Pixels, Box]:
+        """The node's own paint as far as it matters, as if a fill had no transparency, and its box; drawn once."""
+        if id(node) not in self._kept:
+            self._kept[id(node)] = self._paint(node, solid=bool(node.style))
+        return self._kept[id(node)]
 
-    def _paint(self, node: Node, stroke_apart: bool) -> tuple[Pixels, Box]:
+    def _seen(self, node: Node, shape: Floats, box: Box) -> Floats:
+        """What of the node's shape its own paint covers: less where a fill is transparent and effects are not."""
+        fill = node.fill if isinstance(node, Leaf) and node.style else None
+        if fill is None or isinstance(fill, Solid):
+            return np.ones_like(shape)
+        alpha = _placed(*self._paint(node, solid=False), box, self.channels)[1]
+        return np.clip(np.divide(alpha, shape, out=np.zeros_like(shape), where=shape > 0), 0, 1)
+
+    def _paint(self, node: Node, *, solid: bool) -> tuple[Pixels, Box]:
         if isinstance(node, Leaf):
             part = node.box.intersect(self.reach if node.style else self.visible)
             if part.empty:
                 return np.zeros((0, 0, self.channels + 1), np.uint8), part
-            pixels = own_pixels(node, self.visible, self.channels, stroked=not stroke_apart)
-            pixels = pixels[part.within(node.box).slices]
-            if node.blending.own:
-                pixels = pixels.copy()
-                shown = through(node.blending.own, pixels[..., :-1] / 255, self.channels)
-                pixels[..., -1] = np.rint(pixels[..., -1] * shown)
-            return pixels, part
+            pixels = own_pixels(node, self.visible, self.channels, solid=solid)
+            return pixels[part.within(node.box).slices], part
         if not isinstance(node, Group):
             return np.zeros((0, 0, self.channels + 1), np.uint8), Box(0, 0, 0, 0)
         area = union([self.visible, self.reach.intersect(_extent(node))]) if node.style else self.visible
@@ -228,21 +229,20 @@ class Renderer:
             out[band.within(area).slices] = self.levels(node.children, band)
         return out, area
 
-    def _drawn(self, node: Node, stroke_apart: bool) -> Drawn:
-        line: tuple[Piece, ...] = ()
-        if stroke_apart and isinstance(node, Leaf) and node.stroke is not None and (pen := node.stroke()) is not None:
-            line = (Piece("pen line", line_pixels(node, pen, self.visible, self.channels), node.box),)
+    def _drawn(self, node: Node, clipped_to: bool) -> Drawn:
+        line = pen_line(node, self.visible, self.channels) if clipped_to or node.style else None
         if not node.style:
-            return Drawn(inside=line)
+            return Drawn(inside=() if line is None else (line,))
         if id(node) not in self._styles:
-            own, where = self._own(node, stroke_apart)
+            own, where = self._own(node)
             alpha = own[..., -1]
             if node.mask is not None and not node.blending.mask_hides_effects:
                 alpha = np.rint(alpha * mask_plane(node.mask, where)).astype(np.uint8)
             drawn = draw_style(
                 node.style, alpha, where, document=self.visible, reach=self.reach, channels=self.channels
             )
-            self._styles[id(node)] = Drawn(drawn.behind, (*line, *drawn.inside), drawn.above)
+            inside = drawn.inside if line is None else with_line(drawn.inside, line, clipped_to)
+            self._styles[id(node)] = Drawn(drawn.behind, inside, drawn.above)
         return self._styles[id(node)]
 
     def _strength(self, node: Node, box: Box) -> Floats:

@@ -20,7 +20,7 @@ from pipelines.formats.style import Glow, Gradient, Satin, Shadow
 from schemas.geometry import Box
 
 Plane = npt.NDArray[np.float32]
-_FADE = 32.0  # 1 / the level under which a gradient glow fades out, as observed
+_FADE = 32.0  # 1 / the level over which a gradient glow fades out before its gradient begins, as observed
 
 
 def offset(angle: float, distance: float) -> tuple[int, int]:
@@ -61,8 +61,8 @@ def glow_piece(glow: Glow, shape: Shape) -> Piece | None:
 
 
 def _graded(glow: Glow, gradient: Gradient, level: Plane, out: Box) -> npt.NDArray[np.uint8]:
-    """A gradient runs from the edge outwards, and fades out over the last of the levels."""
-    position = 1 - mapped(level, glow.contour)
+    """A gradient runs from the edge outwards and fades out at its end."""
+    position = 1 - mapped(np.minimum(level + np.float32(1 / _FADE), 1), glow.contour)
     if glow.jitter > 0:
         position += (random_levels(out, 1) - np.float32(0.5)) * np.float32(glow.jitter)
     pixels = ramp_pixels(gradient, position)
@@ -76,7 +76,7 @@ def _precise(glow: Glow, shape: Shape, out: Box) -> Plane:
     """Falls off evenly with the distance from the edge."""
     region = grown(out, glow.size + 1)
     alpha = shape.over(region)
-    distance = edge_distance(~alpha if glow.inner else alpha)[out.within(region).slices]
+    distance = edge_distance(~alpha if glow.inner else alpha, glow.size + 1)[out.within(region).slices]
     solid = glow.size * glow.spread
     fade = max(glow.size - solid, 1)
     return np.asarray(np.clip((np.float32(glow.size + 0.5) - distance) / np.float32(fade), 0, 1), np.float32)

@@ -71,7 +71,7 @@ def _distance(shape: Shape, out: Box, width: float, *, inner: bool) -> Plane:
     """The distance to the edge in ``out``, right up to ``width`` px: from outside, or from inside."""
     region = grown(out, width + 2)
     alpha = shape.over(region)
-    return edge_distance(~alpha if inner else alpha)[out.within(region).slices]
+    return edge_distance(~alpha if inner else alpha, width + 1)[out.within(region).slices]
 
 
 def _across(stroke: Stroke, distance: Plane, *, inner: bool) -> Plane:

@@ -13,16 +13,22 @@ from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.bake import Blend, blended, merged
 from pipelines.flatten.drawn import Drawn, Piece
 from pipelines.flatten.effects import draw_style
-from pipelines.flatten.own import line_pixels
+from pipelines.flatten.own import pen_line, with_line
 from pipelines.flatten.planes import Plane, mask_plane
+from pipelines.flatten.restrict import gated, shown
 from pipelines.flatten.stack import Shadows, StackLayer
 from pipelines.flatten.unit import Part, Role, assembled, shape_of
+from pipelines.flatten.weights import knocked
+from pipelines.formats.style import Solid
 from pipelines.formats.tree import Leaf, Node
 from schemas.design import LayerKind, Lowering
-from schemas.geometry import Box
+from schemas.geometry import Box, union
 
 if TYPE_CHECKING:
     from pipelines.flatten.lower import Lowerer
+
+
+Levels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,9 @@ class Styled:
 
     def lowered(self, own: list[StackLayer]) -> list[StackLayer]:
         """The layers of the unit; ``own``: its own paint at full strength, without mask, blend mode and opacity."""
-        base, blending = self.base, self.base.blending
-        shaped = own if blending.mask_hides_effects else self.lowerer.fade(base, own, 1.0)
+        base, blending, lowerer = self.base, self.base.blending, self.lowerer
+        solid, seen = self._silhouette(own)
+        shaped = solid if blending.mask_hides_effects else lowerer.fade(base, solid, 1.0)
         if not shaped:
             return []
         drawn = self._drawn(shaped)
@@ -45,11 +52,11 @@ class Styled:
             shaped = self._inside_first(shaped, drawn.inside)
             drawn = replace(drawn, inside=())
         together = blending.clipped_as_group or not self.tops
-        run = self.lowerer.clip(shaped, self.tops, base.name) if together else shaped
-        run = blended(run, Blend(base.blend_mode, shaped=True), self.scope, self.lowerer.visible, name=base.name)
-        joined = self._single and self.lowerer.shadows is Shadows.JOINED
+        run = lowerer.clip(shaped, self.tops, base.name) if together else shaped
+        run = blended(run, Blend(base.blend_mode, shaped=True), self.scope, lowerer.visible, name=base.name)
+        joined = self._single and lowerer.shadows is Shadows.JOINED
         parts = self._behind(drawn.behind, "own 0" if joined else "shadow")
-        parts += [Part(layer, "own", f"own {i}", base.fill_opacity) for i, layer in enumerate(run)]
+        parts += self._own(run, len(shaped), seen)
         if not together:
             parts += self._tops(run)
         slot = "own 0" if self._single and len(run) == 1 and together else "effects"
@@ -57,22 +64,35 @@ class Styled:
         parts += self._above(drawn.above, slot, parts)
         return assembled(parts, self._slots(parts), self._strength)
 
+    def _silhouette(self, own: list[StackLayer]) -> tuple[list[StackLayer], StackLayer | None]:
+        """The paint as if the layer's fill had no transparency, whose shape effects follow; and how it really is."""
+        base = self.base
+        if not isinstance(base, Leaf) or base.fill is None or isinstance(base.fill, Solid) or not base.style:
+            return own, None
+        return self.lowerer.own(base, self.scope, solid=True), own[0]
+
+    def _own(self, run: Sequence[StackLayer], bases: int, seen: StackLayer | None) -> list[Part]:
+        """The unit's paint, of which what is the base's own shows as its fill's transparency and blend-if say."""
+        base, made = self.base, []
+        for i, layer in enumerate(run):
+            if i >= bases:
+                made.append(Part(layer, "own", f"own {i}", base.fill_opacity))
+                continue
+            left = shown(layer, base.blending, self.scope)
+            if seen is not None:
+                left = _times(left, _share_of(seen, layer))
+            told = gated(layer, base.blending)
+            made.append(Part(told, "own", f"own {i}", base.fill_opacity, left))
+        return made
+
     def _drawn(self, shaped: Sequence[StackLayer]) -> Drawn:
         alpha, box = shape_of(shaped)
         lowerer = self.lowerer
         drawn = draw_style(
             self.base.style, alpha, box, document=lowerer.visible, reach=lowerer.reach, channels=lowerer.channels
         )
-        line = self._line()
-        return drawn if line is None else replace(drawn, inside=(line, *drawn.inside))
-
-    def _line(self) -> Piece | None:
-        """A shape's pen line where clipped layers come between it and the fill."""
-        base = self.base
-        stroke = base.stroke() if self.tops and isinstance(base, Leaf) and base.stroke is not None else None
-        if stroke is None or not isinstance(base, Leaf):
-            return None
-        return Piece("pen line", line_pixels(base, stroke, self.lowerer.visible, self.lowerer.channels), base.box)
+        line = pen_line(self.base, lowerer.visible, lowerer.channels)
+        return drawn if line is None else replace(drawn, inside=with_line(drawn.inside, line, bool(self.tops)))
 
     def _inside_first(self, shaped: list[StackLayer], inside: Sequence[Piece]) -> list[StackLayer]:
         """The layer's paint with its inner effects in it, before anything is clipped to it."""
@@ -89,12 +109,26 @@ class Styled:
         ]
 
     def _tops(self, run: Sequence[StackLayer]) -> list[Part]:
-        """Clipped layers that blend alone, at full strength whatever the base's fill is."""
+        """Clipped layers that blend alone, at full strength whatever the base's fill is; their knockouts pierce it."""
         scope = self._inner_scope(run)
-        first = len(scope.layers)
-        for top in self.tops:
-            self.lowerer.node(top, (), scope)
-        return [Part(layer, "inside", f"top {i}") for i, layer in enumerate(scope.layers[first:])]
+        made: list[Part] = []
+        for i, top in enumerate(self.tops):
+            if top.blending.knockout != "none":
+                made += self._hole(top, scope, f"hole {i}")
+            first = len(scope.layers)
+            self.lowerer.node(replace(top, blending=replace(top.blending, knockout="none")), (), scope)
+            made += [Part(layer, "inside", f"top {i} {j}") for j, layer in enumerate(scope.layers[first:])]
+        return made
+
+    def _hole(self, top: Node, scope: Backdrop, slot: str) -> list[Part]:
+        """A part that paints nothing and takes away what is under a knockout."""
+        own = self.lowerer.own(top, scope)
+        if not own:
+            return []
+        box = union(layer.box for layer in own)
+        cuts = np.rint(knocked(top, own, box) * 255).astype(np.uint8)
+        nothing = np.zeros((box.height, box.width, self.lowerer.channels + 1), np.uint8)
+        return [Part(StackLayer(nothing, box, top.name, LayerKind.IMAGE), "inside", slot, cuts=cuts)]
 
     def _inside(self, pieces: Sequence[Piece], run: Sequence[StackLayer], slot: str) -> list[Part]:
         if not pieces:
@@ -160,6 +194,21 @@ class Styled:
 
 
 _SEVERITY = list(Lowering)
+
+
+def _times(a: Levels | None, b: Levels) -> Levels:
+    return b if a is None else np.rint(a * (b / np.float32(255))).astype(np.uint8)
+
+
+def _share_of(seen: StackLayer, whole: StackLayer) -> Levels:
+    """The alpha of ``seen`` as a share of that of ``whole``, at the box of ``whole``."""
+    share = np.zeros(whole.pixels.shape[:2], np.uint8)
+    part = seen.box.intersect(whole.box)
+    alpha = seen.pixels[part.within(seen.box).slices][..., -1]
+    full = whole.pixels[part.within(whole.box).slices][..., -1]
+    ratio = alpha * np.float32(255) / np.maximum(full, 1)
+    share[part.within(whole.box).slices] = np.rint(np.minimum(ratio, 255))
+    return share
 
 
 def _cut_to(piece: Piece, box: Box) -> npt.NDArray[np.uint8] | None:

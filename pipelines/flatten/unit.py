@@ -29,14 +29,16 @@ class Part:
     """One thing a unit paints: a normal layer, what it does there, and which of the unit's layers it goes into, its
     ``slot``: parts of one slot are neighbours.
 
-    ``own`` parts cover the shape together; the alpha of ``inside`` ones is their strength in the shape. ``fill``
-    scales an own part. ``cuts``: what the part takes away of those before it, uint8 at its box.
+    ``own`` parts cover the shape together; the alpha of ``inside`` ones is their strength in the shape. An own part
+    shows at ``fill``, and where there is ``shown`` (uint8 at its box) at that share of it. ``cuts``: what the part
+    takes away of those before it, uint8 at its box.
     """
 
     layer: StackLayer
     role: Role
     slot: str
     fill: float = 1.0
+    shown: npt.NDArray[np.uint8] | None = None
     cuts: npt.NDArray[np.uint8] | None = None
 
 
@@ -98,7 +100,7 @@ def _mixed(parts: Sequence[tuple[Part, Plane]], area: Box) -> tuple[Plane, Plane
         if where.empty:
             continue
         spot = where.within(area).slices
-        alpha = alpha_of(part.layer, where) * np.float32(part.fill)
+        alpha = alpha_of(part.layer, where) * _showing(part, where)
         total[spot] += weight[spot]
         trace = weight[spot] + _TRACE * alpha
         traced[spot] += trace
@@ -118,17 +120,18 @@ def _weights(parts: Sequence[Part], band: Box) -> list[Plane]:
         through = np.ones((band.height, band.width), np.float32)
         for i in reversed(range(len(parts))):
             if parts[i].role in family:
-                alpha, weights[i] = weights[i], weights[i] * through
+                alpha, weights[i] = weights[i], np.asarray(weights[i] * through, np.float32)
                 through = through * (1 - alpha)
     own = [i for i, part in enumerate(parts) if part.role == "own"]
     shape: Plane = np.asarray(sum((weights[i] for i in own), np.zeros((band.height, band.width), np.float32)))
     body: list[int] = []
     for i, part in enumerate(parts):
         if part.role == "own":
-            weights[i] = weights[i] * np.float32(part.fill)
+            where = part.layer.box.intersect(band)
+            weights[i][where.within(band).slices] *= _showing(part, where)
             body.append(i)
         elif part.role == "inside":
-            _under(weights, body, 1 - weights[i])
+            _under(weights, body, (1 - weights[i]) * (1 - _cut(part, band)))
             weights[i] = weights[i] * shape
             body.append(i)
     kept = np.clip(shape - sum(weights[i] for i in body), 0, 1) if body else shape
@@ -142,6 +145,14 @@ def _weights(parts: Sequence[Part], band: Box) -> list[Plane]:
             _under(weights, body, (1 - alpha) * (1 - _cut(part, band)))
             body.append(i)
     return weights
+
+
+def _showing(part: Part, where: Box) -> Plane | np.float32:
+    """What of an own part shows in ``where``, a part of its box."""
+    if part.shown is None:
+        return np.float32(part.fill)
+    plane: Plane = part.shown[where.within(part.layer.box).slices] * np.float32(part.fill / 255)
+    return plane
 
 
 def _under(weights: list[Plane], which: Sequence[int], factor: Plane) -> None:

@@ -88,17 +88,25 @@ def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -
 
 
 def pierced(node: Node, own: Sequence[StackLayer], scope: Backdrop) -> None:
-    """Take away what lies below a knockout: in its group, or down to the background for a deep one."""
+    """Take away what lies below a knockout: in its group, or down to the background for a deep one; among clipped
+    layers down to their base.
+    """
 
     def left(box: Box) -> Plane:
-        k = coverage_of(own, box) * np.float32(node.opacity)
-        return 1 - (k if node.mask is None else k * mask_plane(node.mask, box))
+        return 1 - knocked(node, own, box)
 
     at: Backdrop | None = scope
     while at is not None:
-        ground = at.layers[:1] if at.layers and at.layers[0].kind is LayerKind.BACKGROUND else []
-        rest = at.layers[len(ground) :]
+        ground = at.base if at.solid else int(bool(at.layers) and at.layers[0].kind is LayerKind.BACKGROUND)
+        rest = at.layers[ground:]
         if rest:
-            at.replace([*ground, *reweigh(rest, [left] * len(rest), f"knocked out by {brief(node.name)!r}")])
+            cut = reweigh(rest, [left] * len(rest), f"knocked out by {brief(node.name)!r}")
+            at.replace([*at.layers[:ground], *cut])
         at = at.below if node.blending.knockout == "deep" else None
     scope.forget()
+
+
+def knocked(node: Node, own: Sequence[StackLayer], box: Box) -> Plane:
+    """The share of what lies below that a knockout takes away: its shape under its mask and opacity, not its fill."""
+    k = coverage_of(own, box) * np.float32(node.opacity)
+    return k if node.mask is None else np.asarray(k * mask_plane(node.mask, box), np.float32)

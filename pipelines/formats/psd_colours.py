@@ -58,7 +58,7 @@ class Colours:
             palette[: len(full)] = full
         stored = psd.image_resources.get_data(Resource.ICC_PROFILE)
         profile = bytes(stored) if stored and psd.depth != 32 and psd.color_mode is not ColorMode.LAB else None
-        space = _space(psd.color_mode, profile)
+        space = space_of(psd.color_mode, profile)
         return cls(psd.color_mode, psd.depth, psd.version, space, palette, profile)
 
     @property
@@ -122,7 +122,8 @@ class Colours:
         return (red,) * 3 if red == green == blue else (float(encode(np.array(light, np.float32))),) * 3
 
 
-def _space(mode: ColorMode, profile: bytes | None) -> Space:
+def space_of(mode: ColorMode, profile: bytes | None) -> Space:
+    """The space of a colour mode with a profile, or without one."""
     kind = _PIL.get(mode, "L")
     built = icc.transform(profile, kind) if profile else None
     if mode is ColorMode.LAB:

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from psd_tools.api.layers import Artboard, FillLayer, Group, ShapeLayer, TypeLayer
+from psd_tools.api.layers import FillLayer, Group, ShapeLayer, TypeLayer
 from psd_tools.constants import BlendMode, ChannelID, Clipping, Tag
 
 from pipelines.formats import tree
 from pipelines.formats.blending import FROM_PSD
 from pipelines.formats.limits import ReadLimits
 from pipelines.formats.psd_adjust import adjustment_of
+from pipelines.formats.psd_artboard import artboard_of
 from pipelines.formats.psd_blending import blending_of
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_effects import Light, style_of
@@ -24,8 +25,6 @@ from pipelines.formats.psd_text import text_of
 from pipelines.formats.psd_vector import drawn_box, fill_of, is_cut, is_drawn, pen_of, shape_pixels
 from schemas.design import LayerKind
 from schemas.geometry import Box, union
-
-_ARTBOARD_TAGS = (Tag.ARTBOARD_DATA1, Tag.ARTBOARD_DATA2, Tag.ARTBOARD_DATA3)
 
 
 class Reader:
@@ -101,33 +100,19 @@ class Reader:
 
     def _group(self, group: Any) -> tree.Group:
         children = self.nodes(group)
-        artboard = isinstance(group, Artboard)
-        box = Box(*(int(side) for side in group.bbox)) if artboard else _content(children, self.psd)
-        common = self._common(group, box)
+        board = artboard_of(group, self.colours)
+        common = self._common(group, _content(children, self.psd))
         isolated = group.blend_mode is not BlendMode.PASS_THROUGH or bool(common["style"])
-        if not artboard:
+        if board is None:
             return tree.Group(**common, children=children, isolated=isolated)
+        box, ground = board
         self.limits.check_layer(group.name, box.x0, box.y0, box.width, box.height)
-        background = self._background(group, box)
-        children = (background, *children) if background else children
+        if ground is not None and not box.empty:
+            codes = np.rint(np.array((*ground, 1.0)) * 255).astype(np.uint8)
+            pixels = partial(np.full, (box.height, box.width, len(codes)), codes, np.uint8)
+            name = f"{common['name']} background"
+            children = (tree.Leaf(name=name, kind=LayerKind.FILL, box=box, pixels=pixels), *children)
         return tree.Group(**common, children=children, isolated=True, clip=box)
-
-    def _background(self, artboard: Any, box: Box) -> tree.Leaf | None:
-        """The colour under an artboard's layers (1 white, 2 black, 3 none: a preview says so, 4 its own) as a fill."""
-        data = next(
-            (found for tag in _ARTBOARD_TAGS if (found := artboard.tagged_blocks.get_data(tag)) is not None), None
-        )
-        kind = int(data.get(b"artboardBackgroundType", 3)) if data is not None else 3
-        rgb = {1: (1.0, 1.0, 1.0), 2: (0.0, 0.0, 0.0)}.get(kind)
-        own = data.get(b"Clr ") if data is not None and kind == 4 else None
-        if own is not None:
-            red, green, blue = (float(own.get(key, 0)) / 255 for key in (b"Rd  ", b"Grn ", b"Bl  "))
-            rgb = (red, green, blue)
-        if rgb is None or box.empty:
-            return None
-        codes = np.rint(np.array((*self.colours.codes(rgb), 1.0)) * 255).astype(np.uint8)
-        pixels = partial(np.full, (box.height, box.width, len(codes)), codes, np.uint8)
-        return tree.Leaf(name=f"{artboard.name} background", kind=LayerKind.FILL, box=box, pixels=pixels)
 
     def _common(self, layer: Any, box: Box) -> dict[str, Any]:
         """The fields that all nodes share."""

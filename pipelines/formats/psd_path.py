@@ -22,6 +22,8 @@ Points = npt.NDArray[np.float64]
 
 _UNITE, _SUBTRACT, _INTERSECT = 1, 2, 3
 _FLATNESS = 0.02
+_FIXED = 1e-3
+"""px: places are stored in 24 bits of the document's side."""
 _STEPS = 64
 _MAX_POINTS = 400_000
 
@@ -86,7 +88,8 @@ def path_box(layer: Any) -> Box | None:
     if not all(math.isfinite(side) for side in (left, top, right, bottom)):
         return None
     width, height = layer._psd.width, layer._psd.height
-    box = Box(math.floor(left * width), math.floor(top * height), math.ceil(right * width), math.ceil(bottom * height))
+    x0, y0 = math.floor(left * width + _FIXED), math.floor(top * height + _FIXED)
+    box = Box(x0, y0, math.ceil(right * width - _FIXED), math.ceil(bottom * height - _FIXED))
     return None if box.empty else box
 
 

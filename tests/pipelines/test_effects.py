@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipelines.flatten.distance import edge_distance, whole_distance
 from pipelines.flatten.drawn import Drawn, Piece
 from pipelines.flatten.effects import draw_style
 from pipelines.formats.style import (
@@ -318,3 +319,14 @@ def test_an_overlay_scales_with_its_opacity_and_has_every_channel() -> None:
     (piece,) = drawn(Overlay(paint=Solid((0.2, 0.4, 0.6, 0.8)), opacity=0.5), channels=4).inside
     assert piece.pixels.shape == (20, 20, 5)
     assert list(piece.pixels[3, 3]) == [51, 102, 153, 204, 128]
+
+
+def test_distances_in_squares_are_those_of_the_whole() -> None:
+    rng = np.random.default_rng(3)
+    alpha = np.zeros((500, 700), np.uint8)
+    for x, y in rng.integers(0, 400, (12, 2)):
+        alpha[y : y + 40, x : x + 60] = rng.choice([255, 255, 180])
+    for within in (3.0, 40.0):
+        near, far = edge_distance(alpha, within), whole_distance(alpha)
+        assert np.array_equal(near[far <= within], far[far <= within])
+        assert (near[far > within] > within).all()

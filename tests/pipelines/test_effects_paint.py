@@ -126,3 +126,8 @@ def test_a_solid_is_one_colour_in_as_many_channels_as_asked() -> None:
     pixels = paint_pixels(Solid((0.0, 1.0, 0.5, 0.2)), Box(0, 0, 3, 2), Box(0, 0, 3, 2), DOCUMENT, 4)
     assert pixels.shape == (2, 3, 5)
     assert (pixels == (0, 255, 128, 51, 255)).all()
+
+
+def test_a_pattern_without_a_tile_is_transparent() -> None:
+    empty = Pattern(tile=np.zeros((0, 4, 4), np.uint8))
+    assert not paint_pixels(empty, Box(0, 0, 3, 2), Box(0, 0, 3, 2), DOCUMENT, 3).any()

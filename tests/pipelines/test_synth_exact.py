@@ -14,6 +14,9 @@ from pipelines.formats import ReadLimits, read, write
 from pipelines.formats.style import Bevel, Glow, Gradient, Overlay, Pattern, Satin, Shadow, Solid, Stroke
 from pipelines.formats.tree import Document, Leaf
 from pipelines.synth import designs
+from pipelines.synth.dice import Dice
+from pipelines.synth.looks import Looks
+from pipelines.synth.palettes import draw_palette
 from pipelines.synth.scene import Scene
 from schemas.compositing import on_solid
 
@@ -66,30 +69,37 @@ def test_every_layout_recomposes_exactly(tmp_path: Path, monkeypatch: pytest.Mon
     pytest.fail(f"not drawn: {sorted(wanted - seen)}")
 
 
-def test_psd_designs_use_effects_and_the_others_do_not() -> None:
+def test_only_psd_designs_have_effects() -> None:
+    styled = {"psd": 0, "ora": 0, "folder": 0}
+    for index in range(12):
+        kind = designs.format_of(SEED, index)
+        for _, node in designs.design(SEED, index, simple=kind == "ora").walk():
+            styled[kind] += bool(node.style) or (isinstance(node, Leaf) and node.fill is not None)
+    assert styled["psd"] > 12
+    assert not styled["ora"] + styled["folder"]
+
+
+def test_the_looks_of_designs_hold_every_effect() -> None:
     found: set[object] = set()
-    for index in range(40):
-        document = designs.design(SEED, index, simple=designs.format_of(SEED, index) == "ora")
-        nodes = [node for _, node in document.walk()]
-        styled = any(node.style or (isinstance(node, Leaf) and node.fill is not None) for node in nodes)
-        assert not styled or designs.format_of(SEED, index) == "psd"
-        for node in nodes:
-            for effect in node.style:
-                inner = getattr(effect, "inner", False)
-                found |= {type(effect), (type(effect), inner), (type(effect), type(getattr(effect, "paint", None)))}
-            if isinstance(node, Leaf) and node.fill is not None:
-                found.add((Leaf, type(node.fill)))
-            if node.fill_opacity < 1 and node.style:
-                found.add("outline")
-    wanted = {(Shadow, False), (Shadow, True), (Glow, False), Satin, Bevel, "outline", (Leaf, Solid), (Leaf, Gradient)}
-    wanted |= {(Stroke, Solid), (Overlay, Solid), (Overlay, Gradient), (Overlay, Pattern)}
-    assert found >= wanted, wanted - found
+    for key in range(400):
+        looks = Looks(Dice(key), draw_palette(Dice(key)), 8.0, on=True)
+        colour = looks.palette.accent
+        head, fill = looks.headline(colour, 60)
+        drawn = [*looks.card(colour), *looks.button(colour, 40), *looks.icon(colour, 40), *looks.photo(), *head]
+        drawn += [*looks.ornament(60), *looks.lift(5, 5, 0.3, colour)]
+        found |= {(type(effect), getattr(effect, "inner", False)) for effect in drawn}
+        found |= {(type(effect), type(getattr(effect, "paint", None))) for effect in drawn}
+        found |= {fill}
+        assert not looks.off().photo()
+    wanted = {(Shadow, False), (Shadow, True), (Glow, False), (Glow, True), (Satin, False), (Bevel, False), 0.0}
+    paints = {(Stroke, Solid), (Stroke, Gradient), (Glow, Gradient), (Overlay, Solid), (Overlay, Gradient)}
+    assert found >= wanted | paints | {(Overlay, Pattern)}
 
 
 def test_the_quick_preview_of_effects_is_the_definition() -> None:
-    for index in (11, 37, 42):
+    for index in (37, 42):
         document = designs.design(SEED, index)
-        assert any(node.style for _, node in document.walk()) or index == 11
+        assert any(node.style for _, node in document.walk())
         truth = render_tree(document)
         assert document.preview is not None
         for ground in (0, 255):
