@@ -23,6 +23,7 @@ from schemas.geometry import Box, union
 Floats = npt.NDArray[np.float32]
 Change = Callable[[Floats, Box], Floats]
 """Colours 0..1 ``[h, w, channels]`` of a box, each changed alone; the number of channels may change too."""
+Decode = Callable[[Floats], Floats]
 
 _MEAN = 0.35  # levels, over the visible box
 _WORST = 6.0  # levels, mean over a square
@@ -33,12 +34,24 @@ _FAR = np.float32((8 / 255) ** 2)
 _OPAQUE = np.float32(254.5 / 255)
 
 
-def pushed(layers: Sequence[StackLayer], change: Change, visible: Box, channels: int, note: str) -> list[StackLayer]:
-    """The layers, bottom to top, with ``change`` applied; ``channels``: those of their space before it."""
+def pushed(
+    layers: Sequence[StackLayer],
+    change: Change,
+    visible: Box,
+    channels: int,
+    note: str,
+    decode: Decode | None = None,
+) -> list[StackLayer]:
+    """The layers, bottom to top, with ``change`` applied; ``channels``: those of their space before it.
+
+    ``decode``: what their values 0..1 are composed as, where that is not themselves; ``change`` then takes those.
+    """
+    if decode is not None:
+        return list(layers) if len(layers) < 2 else _telescoped(layers, layers, change, decode)
     clean = [layer if (new := changed(layer, change)) is layer else new.noted(note) for layer in layers]
     if len(layers) < 2 or _agree(layers, clean, change, visible, channels):
         return clean
-    return _telescoped(layers, clean, change)
+    return _telescoped(layers, clean, change, decode)
 
 
 def changed(layer: StackLayer, change: Change) -> StackLayer:
@@ -88,11 +101,13 @@ def _worst(error: Plane) -> float:
     return float(whole.reshape(height // high, high, width // wide, wide).mean(axis=(1, 3)).max())
 
 
-def _telescoped(layers: Sequence[StackLayer], clean: Sequence[StackLayer], change: Change) -> list[StackLayer]:
+def _telescoped(
+    layers: Sequence[StackLayer], clean: Sequence[StackLayer], change: Change, decode: Decode | None
+) -> list[StackLayer]:
     pixels = [layer.pixels.copy() for layer in clean]
     shift = np.zeros((len(layers), 2))  # of colour, and alpha
     for part in tiles(union(layer.box for layer in layers)):
-        for index, moved, weight in _telescope(layers, pixels, change, part):
+        for index, moved, weight in _telescope(layers, pixels, change, decode, part):
             shift[index] += moved, weight
     out = []
     for layer, new, (moved, weight) in zip(clean, pixels, shift, strict=True):
@@ -104,7 +119,11 @@ def _telescoped(layers: Sequence[StackLayer], clean: Sequence[StackLayer], chang
 
 
 def _telescope(
-    layers: Sequence[StackLayer], pixels: Sequence[npt.NDArray[np.uint8]], change: Change, part: Box
+    layers: Sequence[StackLayer],
+    pixels: Sequence[npt.NDArray[np.uint8]],
+    change: Change,
+    decode: Decode | None,
+    part: Box,
 ) -> list[tuple[int, float, float]]:
     """Rewrite ``pixels``, those of the changed layers, inside ``part``; (index, colour shift, alpha) of each."""
     found: list[tuple[int, float, float]] = []
@@ -117,7 +136,8 @@ def _telescope(
             continue
         spot, rows = where.within(part).slices, where.within(layer.box).slices
         a = alpha_of(layer, where)[..., None]
-        old[spot] = old[spot] * (1 - a) + layer.pixels[rows][..., :-1] * (a / np.float32(255))
+        own = np.asarray(layer.pixels[rows][..., :-1] / np.float32(255), np.float32)
+        old[spot] = old[spot] * (1 - a) + (own if decode is None else decode(own)) * a
         ground, drawn[spot] = drawn[spot] > _OPAQUE, drawn[spot] + a * (1 - drawn[spot])
         straight = np.divide(old[spot], drawn[spot], out=np.zeros_like(old[spot]), where=drawn[spot] > 0)
         target = change(np.clip(straight, 0, 1), where) * drawn[spot]

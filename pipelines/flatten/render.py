@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.flatten.blend import MODES, SPECIAL, blend, canonical
+from pipelines.flatten.colour import encoded, light
 from pipelines.flatten.drawn import Drawn, Piece
 from pipelines.flatten.effects import draw_style
 from pipelines.flatten.lower import isolated, runs
@@ -70,7 +71,7 @@ def render_tree(document: Document) -> Rgba:
     """What the tree shows in the visible box: sRGB, ``uint8 [height, width, 4]``."""
     box, channels = document.visible, document.space.channels
     out = np.zeros((box.height, box.width, channels + 1), np.uint8)
-    renderer = Renderer(box, channels)
+    renderer = Renderer(box, channels, document.space.linear)
     for band in bands(box, _BAND):
         out[band.slices] = renderer.levels(document.nodes, band)
     out[out[..., -1] == 0] = 0
@@ -85,6 +86,7 @@ class Renderer:
 
     visible: Box
     channels: int
+    linear: bool = False
     _kept: dict[int, tuple[Pixels, Box]] = field(default_factory=dict)
     _styles: dict[int, Drawn] = field(default_factory=dict)
 
@@ -98,7 +100,8 @@ class Renderer:
         """The nodes alone in ``box``: uint8 ``[h, w, channels + 1]``."""
         empty = Picture.empty(box, self.channels)
         picture = self.nodes(nodes, empty, box, Bottoms(empty, empty), root=True)
-        levels = np.concatenate([picture.straight, picture.alpha], axis=2) * 255
+        colour = encoded(picture.straight) if self.linear else picture.straight
+        levels = np.concatenate([colour, picture.alpha], axis=2) * 255
         codes: Pixels = np.rint(levels).clip(0, 255).astype(np.uint8)
         return codes
 
@@ -131,7 +134,7 @@ class Renderer:
     def _unit(self, base: Node, tops: Sequence[Node], state: Picture, box: Box, bottoms: Bottoms) -> Picture:
         own, where = self._own(base)
         drawn = self._drawn(base, bool(tops))
-        colour, shape = _placed(own, where, box, self.channels)
+        colour, shape = self._placed(own, where, box)
         seen = self._seen(base, shape, box)
         if isinstance(base, Group) and not isolated(base):
             colour = self._through(base, state, shape, box)
@@ -145,22 +148,39 @@ class Renderer:
             shape = shape * _mask(base, box)
         outside = inside = state
         for piece in drawn.behind:
-            outside = _piece(outside, piece, box, self.channels)
-            inside = inside if piece.concealed else _piece(inside, piece, box, self.channels)
+            outside = self._cut(outside, state, piece, box)
+            outside = self._piece(outside, piece, box)
+            inside = inside if piece.concealed else self._piece(inside, piece, box)
         if blending.knockout != "none":
             inside = bottoms.shallow if blending.knockout == "shallow" else bottoms.deep
         inside = self._body(base, tops, Picture(colour * seen, seen), inside, drawn, box)
         result = outside.towards(inside, shape)
         for piece in drawn.above:
-            cuts = None if piece.cuts is None else _placed(piece.cuts[..., None], piece.box, box, 0)[1]
-            result = result if cuts is None else result.towards(state, cuts)
-            result = _piece(result, piece, box, self.channels)
+            result = self._cut(result, state, piece, box)
+            result = self._piece(result, piece, box)
         share = base.opacity * (_mask(base, box) if blending.mask_hides_effects else 1.0)
         result = state.towards(result, share)
         if blending.channels is None:
             return result
         kept = _written(result.straight, state.straight, blending.channels)
         return Picture(result.alpha * np.where(state.alpha > 0, kept, result.straight), result.alpha)
+
+    def _placed(self, pixels: Pixels, where: Box, box: Box) -> tuple[Floats, Floats]:
+        colour, alpha = _placed(pixels, where, box, self.channels)
+        return (light(colour) if self.linear else colour), alpha
+
+    def _piece(self, state: Picture, piece: Piece, box: Box) -> Picture:
+        """``state`` with the piece painted on it."""
+        colour, alpha = self._placed(piece.pixels, piece.box, box)
+        if canonical(piece.blend_mode) in SPECIAL:
+            return state.under(colour, (alpha > 0).astype(np.float64), piece.blend_mode, alpha)
+        return state.under(colour, alpha, piece.blend_mode)
+
+    def _cut(self, result: Picture, state: Picture, piece: Piece, box: Box) -> Picture:
+        """What a unit has painted so far without what the piece takes away of it."""
+        if piece.cuts is None:
+            return result
+        return result.towards(state, _placed(piece.cuts[..., None], piece.box, box, 0)[1])
 
     def _through(self, group: Group, state: Picture, shape: Floats, box: Box) -> Floats:
         """The colour of a pass-through group that something is clipped to: of what it paints, blended with the rest."""
@@ -175,7 +195,7 @@ class Renderer:
         pieces = list(drawn.inside)
         if blending.interior_as_group:
             for piece in pieces:
-                own = _piece(own, piece, box, self.channels)
+                own = self._piece(own, piece, box)
             pieces = []
         if tops and blending.clipped_as_group:
             own = self.nodes_on(tops, own, own, box)
@@ -183,7 +203,8 @@ class Renderer:
         if tops and not blending.clipped_as_group:
             inside = self.nodes_on(tops, inside, bottom, box)
         for piece in pieces:
-            inside = _piece(inside, piece, box, self.channels)
+            inside = self._cut(inside, bottom, piece, box)
+            inside = self._piece(inside, piece, box)
         return inside
 
     def nodes_on(self, tops: Sequence[Node], state: Picture, bottom: Picture, box: Box) -> Picture:
@@ -210,7 +231,7 @@ class Renderer:
         fill = node.fill if isinstance(node, Leaf) and node.style else None
         if fill is None or isinstance(fill, Solid):
             return np.ones_like(shape)
-        alpha = _placed(*self._paint(node, solid=False), box, self.channels)[1]
+        alpha = self._placed(*self._paint(node, solid=False), box)[1]
         return np.clip(np.divide(alpha, shape, out=np.zeros_like(shape), where=shape > 0), 0, 1)
 
     def _paint(self, node: Node, *, solid: bool) -> tuple[Pixels, Box]:
@@ -277,13 +298,6 @@ def _placed(pixels: Pixels, where: Box, box: Box, channels: int) -> tuple[Floats
         own = pixels[part.within(where).slices] / 255.0
         colour[part.within(box).slices], alpha[part.within(box).slices] = own[..., :channels], own[..., -1:]
     return colour, alpha
-
-
-def _piece(state: Picture, piece: Piece, box: Box, channels: int) -> Picture:
-    colour, alpha = _placed(piece.pixels, piece.box, box, channels)
-    if canonical(piece.blend_mode) in SPECIAL:
-        return state.under(colour, (alpha > 0).astype(np.float64), piece.blend_mode, alpha)
-    return state.under(colour, alpha, piece.blend_mode)
 
 
 def _written(made: Floats, kept: Floats, channels: Sequence[bool] | None) -> Floats:

@@ -54,8 +54,7 @@ class Styled:
         together = blending.clipped_as_group or not self.tops
         run = lowerer.clip(shaped, self.tops, base.name) if together else shaped
         run = blended(run, Blend(base.blend_mode, shaped=True), self.scope, lowerer.visible, name=base.name)
-        joined = self._single and lowerer.shadows is Shadows.JOINED
-        parts = self._behind(drawn.behind, "own 0" if joined else "shadow")
+        parts = self._behind(drawn.behind)
         parts += self._own(run, len(shaped), seen)
         if not together:
             parts += self._tops(run)
@@ -100,13 +99,16 @@ class Styled:
         parts = [Part(whole, "own", ""), *self._inside(inside, [whole], "")]
         return assembled(parts, {"": whole}, lambda _: 1.0)
 
-    def _behind(self, pieces: Sequence[Piece], slot: str) -> list[Part]:
+    def _behind(self, pieces: Sequence[Piece]) -> list[Part]:
+        """What lies behind; of a group it is a layer of its own, of a layer only what it casts is, if that is asked."""
         scope = Backdrop(self.lowerer.channels, start=self.scope, sealed=True)
-        return [
-            replace(part, role="concealed") if piece.concealed else part
-            for piece in pieces
-            for part in self._painted(piece, scope, "behind", slot)
-        ]
+        apart = not self._single or self.lowerer.shadows is Shadows.APART
+        made: list[Part] = []
+        for piece in pieces:
+            slot = "shadow" if apart and (piece.name in _CAST or not self._single) else "own 0"
+            for part in self._painted(piece, scope, "behind", slot):
+                made.append(replace(part, role="concealed") if piece.concealed else part)
+        return made
 
     def _tops(self, run: Sequence[StackLayer]) -> list[Part]:
         """Clipped layers that blend alone, at full strength whatever the base's fill is; their knockouts pierce it."""
@@ -171,7 +173,7 @@ class Styled:
         for name in dict.fromkeys(part.slot for part in parts):
             here = [part.layer for part in parts if part.slot == name]
             own = next((part.layer for part in parts if part.slot == name and part.role == "own"), None)
-            told = own or replace(here[0], name=f"{self.base.name} {name}".strip(), leaves=0)
+            told = own or replace(here[0], name=f"{self.base.name} {name}".strip())
             drawn = [layer.name for layer in here if layer is not own] if own else []
             notes = [note for layer in here if layer is not own for note in layer.notes]
             slots[name] = replace(
@@ -194,6 +196,7 @@ class Styled:
 
 
 _SEVERITY = list(Lowering)
+_CAST = ("drop-shadow", "outer-glow")
 
 
 def _times(a: Levels | None, b: Levels) -> Levels:

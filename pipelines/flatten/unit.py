@@ -121,7 +121,7 @@ def _weights(parts: Sequence[Part], band: Box) -> list[Plane]:
         for i in reversed(range(len(parts))):
             if parts[i].role in family:
                 alpha, weights[i] = weights[i], np.asarray(weights[i] * through, np.float32)
-                through = through * (1 - alpha)
+                through = through * (1 - alpha) * (1 - _cut(parts[i], band))
     own = [i for i, part in enumerate(parts) if part.role == "own"]
     shape: Plane = np.asarray(sum((weights[i] for i in own), np.zeros((band.height, band.width), np.float32)))
     body: list[int] = []

@@ -7,7 +7,7 @@ composed in the sRGB codes of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -58,7 +58,7 @@ class Colours:
             palette[: len(full)] = full
         stored = psd.image_resources.get_data(Resource.ICC_PROFILE)
         profile = bytes(stored) if stored and psd.depth != 32 and psd.color_mode is not ColorMode.LAB else None
-        space = space_of(psd.color_mode, profile)
+        space = replace(space_of(psd.color_mode, profile), linear=psd.depth == 32)
         return cls(psd.color_mode, psd.depth, psd.version, space, palette, profile)
 
     @property

@@ -29,11 +29,13 @@ Colours = npt.NDArray[np.floating[Any]]
 class Space:
     """The colours a document is composed in: 3 channels (RGB, gray three times, Lab) or 4 (CMYK, each as what is left
     of white). ``convert`` turns uint8 codes ``[h, w, channels]`` into sRGB ``[h, w, 3]``; None where they are sRGB.
+    ``linear``: sRGB codes that are composed in linear light, as 32-bit documents are.
     """
 
     name: str = "sRGB"
     channels: int = 3
     convert: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]] | None = None
+    linear: bool = False
 
     def rgba(self, pixels: Pixels) -> Rgba:
         """Codes with alpha as sRGB with the same alpha."""
