@@ -43,7 +43,7 @@ _MIB = 2**20
 
 @contextmanager
 def _child(context: BaseContext, tasks: int | None = None) -> Iterator[Callable[..., Any]]:
-    """Calls functions in one child process, started again where a call ends it; None is what such a call returns."""
+    """Calls functions in one child process, started again where a call ends it; None where a call came to no result."""
     pools = [ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=tasks)]
 
     def call(function: Callable[..., T], *arguments: Any) -> T | None:
@@ -51,6 +51,9 @@ def _child(context: BaseContext, tasks: int | None = None) -> Iterator[Callable[
             return pools[-1].submit(function, *arguments).result()
         except BrokenProcessPool:
             pools.append(ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=tasks))
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever fails in one file costs that file its row
+            print(f"{function.__name__} of {arguments[0]}: {type(error).__name__}: {error}"[:300])
             return None
 
     try:

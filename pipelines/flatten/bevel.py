@@ -27,11 +27,13 @@ def bevel_pieces(bevel: Bevel, shape: Shape, stroke: Stroke | None) -> tuple[lis
 
     ``stroke``: the line that a stroke emboss raises; without one it draws nothing.
     """
+    if not width_of(bevel):
+        return [], []
     if bevel.kind == "stroke":
         return ([], []) if stroke is None else _on_stroke(bevel, shape, stroke)
     behind: list[Piece] = []
     if bevel.kind != "inner":
-        out = shape.seen(width_of(bevel) + bevel.soften + 1)
+        out = shape.seen(margin_of(bevel) - 1)
         behind = [replace(piece, concealed=True) for piece in _pieces(bevel, shape, out, shape, bevel.kind == "pillow")]
     return behind, [] if bevel.kind == "outer" else _pieces(bevel, shape, shape.seen(), shape, False)
 

@@ -51,5 +51,4 @@ def _scaled(effect: AnyEffect, sx: float, sy: float) -> AnyEffect:
 
 def _scaled_texture(texture: Texture, sx: float, sy: float) -> Texture:
     pattern = scaled_paint(texture.pattern, sx, sy)
-    depth = texture.depth * math.sqrt(sx * sy)  # its height is in px
-    return replace(texture, pattern=pattern, depth=depth) if isinstance(pattern, Pattern) else texture
+    return replace(texture, pattern=pattern) if isinstance(pattern, Pattern) else texture

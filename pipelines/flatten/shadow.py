@@ -1,6 +1,7 @@
 """Drop and inner shadows, glows and satin: all of them the blurred shape, seen from another side.
 
-Offsets, spread, range and satin as observed in previews.
+Offsets, spread, range and satin as observed in previews; what happens at a size of 0 and to halves of a px as measured
+in Photoshop 2026 by the Patchy project, docs/layer-effects-render.md.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.flatten.blur import kernel_width
 from pipelines.flatten.distance import edge_distance
 from pipelines.flatten.drawn import Piece
 from pipelines.flatten.gradient import ramp_pixels
 from pipelines.flatten.levels import mapped, random_levels, speckled, to_bytes
-from pipelines.flatten.shape import Shape, grown
+from pipelines.flatten.shape import Shape, grown, reach_of
 from pipelines.formats.style import Glow, Gradient, Satin, Shadow
 from schemas.geometry import Box
 
@@ -24,15 +26,19 @@ _FADE = 32.0  # 1 / the level over which a gradient glow fades out before its gr
 
 
 def offset(angle: float, distance: float) -> tuple[int, int]:
-    """(dx, dy) in px away from a light at ``angle`` degrees, y down."""
+    """(dx, dy) in whole px away from a light at ``angle`` degrees, y down; halves are rounded towards 0."""
     turn = math.radians(angle)
-    return round(-distance * math.cos(turn)), round(distance * math.sin(turn))
+    return _whole(-distance * math.cos(turn)), _whole(distance * math.sin(turn))
+
+
+def _whole(way: float) -> int:
+    return int(math.copysign(math.ceil(abs(way) - 0.5 - 1e-6), way))
 
 
 def shadow_piece(shadow: Shadow, shape: Shape) -> Piece | None:
     """A drop shadow behind the layer or an inner one over its paint; None where nothing of it can be seen."""
     dx, dy = offset(shadow.angle, shadow.distance)
-    out = shape.seen() if shadow.inner else shape.seen(shadow.size + 1, dx, dy)
+    out = shape.seen() if shadow.inner else shape.seen(reach_of(shadow.size), dx, dy)
     if out.empty:
         return None
     levels = shape.soft(out.shift(-dx, -dy), shadow.size, shadow.spread, inner=shadow.inner)
@@ -44,12 +50,12 @@ def shadow_piece(shadow: Shadow, shape: Shape) -> Piece | None:
 
 def glow_piece(glow: Glow, shape: Shape) -> Piece | None:
     """An outer glow behind the layer or an inner one over its paint; None where nothing of it can be seen."""
-    out = shape.seen() if glow.inner else shape.seen(glow.size + 1)
-    if out.empty:
+    out = shape.seen() if glow.inner else shape.seen(reach_of(glow.size))
+    centred = glow.inner and glow.from_centre
+    if out.empty or not (kernel_width(glow.size) or centred):
         return None
-    level = _precise(glow, shape, out) if glow.precise else shape.soft(out, glow.size, glow.spread, inner=glow.inner)
-    level = np.minimum(level / np.float32(max(glow.range, 0.01)), np.float32(1))
-    if glow.inner and glow.from_centre:
+    level = _spread_out(glow, shape, out)
+    if centred:
         level = 1 - level
     name = "inner-glow" if glow.inner else "outer-glow"
     if isinstance(glow.paint, Gradient):
@@ -72,6 +78,14 @@ def _graded(glow: Glow, gradient: Gradient, level: Plane, out: Box) -> npt.NDArr
     return pixels
 
 
+def _spread_out(glow: Glow, shape: Shape, out: Box) -> Plane:
+    """The level 0..1 by the distance from the edge; a glow without a size has none."""
+    if not kernel_width(glow.size):
+        return np.zeros((out.height, out.width), np.float32)
+    level = _precise(glow, shape, out) if glow.precise else shape.soft(out, glow.size, glow.spread, inner=glow.inner)
+    return np.minimum(level / np.float32(max(glow.range, 0.01)), np.float32(1))
+
+
 def _precise(glow: Glow, shape: Shape, out: Box) -> Plane:
     """Falls off evenly with the distance from the edge."""
     region = grown(out, glow.size + 1)
@@ -83,11 +97,11 @@ def _precise(glow: Glow, shape: Shape, out: Box) -> Plane:
 
 
 def satin_piece(satin: Satin, shape: Shape) -> Piece | None:
-    """The difference of two copies of the blurred shape, moved apart."""
+    """The difference of two copies of the blurred shape, moved apart, by at least a px each."""
     out = shape.seen()
     if out.empty:
         return None
-    dx, dy = offset(satin.angle, satin.distance)
+    dx, dy = offset(satin.angle, max(satin.distance, 1))
     level = np.abs(shape.soft(out.shift(-dx, -dy), satin.size) - shape.soft(out.shift(dx, dy), satin.size))
     level = mapped(level, satin.contour)
     if satin.invert:

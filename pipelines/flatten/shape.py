@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.flatten.blur import blurred
+from pipelines.flatten.blur import blurred, kernel_width, rounded
 from pipelines.flatten.distance import dilated, eroded
 from pipelines.flatten.drawn import Piece
 from pipelines.flatten.levels import to_bytes
@@ -24,6 +24,11 @@ def grown(box: Box, by: float) -> Box:
     """``box`` with a border of ``by`` px, rounded up; an empty box stays."""
     n = math.ceil(by)
     return box if box.empty else Box(box.x0 - n, box.y0 - n, box.x1 + n, box.y1 + n)
+
+
+def reach_of(size: float) -> int:
+    """How many px beyond the shape a soft effect of ``size`` px may reach."""
+    return max(2, rounded(size)) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +56,15 @@ class Shape:
         return out
 
     def soft(self, out: Box, size: float, spread: float = 0.0, *, inner: bool = False) -> Plane:
-        """The shape grown by the share ``spread`` of ``size`` and blurred by the rest, in ``out``: 0..1.
+        """The shape grown by the share ``spread`` of ``size`` in whole px and blurred by the rest, in ``out``: 0..1.
 
         ``inner``: what is outside the shape is grown and blurred instead.
         """
-        radius = int(size * spread + 0.5)
-        region = grown(out, size + 1)
+        radius = rounded(size * spread)
+        region = grown(out, reach_of(size))
         alpha = self.over(region)
         solid = eroded(alpha, radius) if inner else dilated(alpha, radius)
-        level = blurred(solid, size - radius)[out.within(region).slices]
+        level = blurred(solid, kernel_width(size) - radius)[out.within(region).slices]
         return 1 - level if inner else level
 
     def painted(

@@ -1,7 +1,9 @@
 """Adjustments that act on each channel alone: tables from parameters, and functions on colours 0..1 from tables.
 
 Every function here takes plain numbers and gives an ``Apply``: colours ``[..., channels]`` to the same shape, 0..1.
-Formulas marked "observed" were confirmed on previews that Photoshop saved.
+Formulas marked "observed" were confirmed on previews that Photoshop saved; those marked "measured" were measured in
+Photoshop 2026 by the Patchy project (github.com/SethRobinson/Patchy, docs/adjustments-calibration.md and, for the toe
+of Levels, docs/high-bit-depth.md).
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.formats import oklab
 from pipelines.formats.tree import Colours
 
 Apply = Callable[[Colours], Colours]
+Values = npt.NDArray[Any]
 Table = npt.NDArray[np.float32]
 """float32 ``[STEPS + 1]``: what each level becomes, evenly spaced over 0..1."""
 
@@ -28,18 +32,9 @@ WEIGHTS = np.array([0.3, 0.59, 0.11], np.float32)
 _GAMMA = (0.01, 9.99)
 _MIDDLE = 127 / 255
 _STOP = 110.0
-"""Brightness that doubles dark colours (observed)."""
-_SHOULDER_AT = (0.15, 0.35, 0.7)
-_SHOULDER = np.array(
-    [
-        [0.0, 0.575, 0.675, 0.85],
-        [0.209, 0.601, 0.719, 0.911],
-        [0.282, 0.605, 0.732, 0.914],
-        [0.864, 0.669, 0.830, 0.965],
-        [1.364, 0.759, 0.921, 0.991],
-    ]
-)
-"""By stops of brightness: the outputs at these shares of the way from where the output is 0.5 to white (observed)."""
+"""Brightness that doubles dark colours (measured)."""
+_FINE = np.linspace(0, 1, (1 << 15) + 1)
+"""Where curves are sampled that are then inverted."""
 
 
 def number(value: Any, low: float, high: float) -> float:
@@ -58,6 +53,13 @@ def table_of(values: npt.ArrayLike) -> Table:
 def to_codes(table: Table) -> Table:
     """Rounded to 8-bit codes, as Photoshop keeps the tables of 8-bit documents (observed)."""
     return table if table is IDENTITY else (np.rint(table * 255) / 255).astype(np.float32)
+
+
+def of_light(table: Table) -> Table:
+    """A table of linear light as one of sRGB codes."""
+    if table is IDENTITY:
+        return table
+    return table_of(oklab.encode(np.interp(oklab.decode(GRID), GRID, table)))
 
 
 def look_up(table: Table, colours: Colours) -> Colours:
@@ -86,15 +88,37 @@ def after(first: Table, second: Table) -> Table:
 
 
 def luminosity(colours: Colours) -> Colours:
-    """float32 ``[...]`` of red, green and blue ``[..., 3]``."""
-    return np.asarray(colours, np.float32) @ WEIGHTS
+    """float32 ``[...]`` of red, green and blue ``[..., 3]``, or of inks ``[..., 4]``, each as what is left of white:
+    that of the first three, times what black leaves (measured).
+    """
+    colours = np.asarray(colours, np.float32)
+    bright = colours[..., :3] @ WEIGHTS
+    return bright * colours[..., 3] if colours.shape[-1] == 4 else bright
 
 
 def levels(black: float, white: float, low: float, high: float, gamma: float) -> Table:
     """Input ``black``..``white`` (0..1) to output ``low``..``high`` with a midtone ``gamma`` (observed)."""
     span = white - black
     inside = np.clip((GRID - black) / (span if abs(span) > 1e-9 else 1.0), 0, 1)
-    return table_of(inside ** (1 / min(max(gamma, _GAMMA[0]), _GAMMA[1])) * (high - low) + low)
+    return table_of(_midtones(inside, min(max(gamma, _GAMMA[0]), _GAMMA[1])) * (high - low) + low)
+
+
+def _midtones(values: Values, gamma: float) -> Values:
+    """``values ** (1 / gamma)``; for gammas above 1 a cubic toe leaves black with the slope 2^gamma and meets the
+    power, with its slope, at 2^(-gamma - 1 / (gamma - 1)) (measured).
+    """
+    power = values ** (1 / gamma)
+    end = 2.0 ** max(-gamma - 1 / (gamma - 1), -1000.0) if gamma > 1 else 0.0
+    if end < 1e-6:
+        return power
+    there = end ** (1 / gamma)
+    return np.where(values < end, _hermite(values / end, 0, there, end * 2**gamma, there / gamma), power)
+
+
+def _hermite(at: Values, start: float, end: float, leaving: float, arriving: float) -> Values:
+    """The cubic over 0..1 from ``start`` to ``end`` with these slopes there."""
+    bend, rest = start - end, end - start
+    return start + at * (leaving + at * (3 * rest - 2 * leaving - arriving + at * (2 * bend + leaving + arriving)))
 
 
 def curve(points: Sequence[tuple[float, float]]) -> Table:
@@ -132,46 +156,52 @@ def _second_derivatives(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) 
 
 
 def exposure(stops: float, offset: float, gamma: float, light: float = 2.2) -> Table:
-    """In linear light, which is codes to the power ``light``: times 2^stops, plus offset, to 1/gamma (observed)."""
+    """In linear light, which is codes to the power ``light``: times 2^stops, plus offset, to 1/gamma (observed, and
+    measured: plain powers, not the sRGB curve).
+    """
     exposed = np.clip(GRID**light * 2.0 ** min(max(stops, -60), 60) + offset, 0, 1)
     return table_of(exposed ** (1 / (min(max(gamma, _GAMMA[0]), _GAMMA[1]) * light)))
 
 
 def legacy_brightness_contrast(brightness: float, contrast: float) -> Table:
-    """Both -100..100: levels added, and a slope about 127 (observed). Contrast comes first where it is negative."""
+    """Both -100..100: levels added, and a slope about 127 (observed; measured at 127.5). Contrast comes first where
+    it is negative; full contrast makes black of levels below 127, else white (measured).
+    """
     shift, share = brightness / 255, min(max(contrast, -100), 100) / 100
     if share < 0:
         return table_of((GRID - _MIDDLE) * (1 + share) + _MIDDLE + shift)
-    slope = 1 / max(1 - share, 1e-3)
-    return table_of((GRID + shift - _MIDDLE) * slope + _MIDDLE)
+    if share == 1:
+        return table_of(GRID + shift >= 127 / 255 - 1e-9)
+    return table_of((GRID + shift - _MIDDLE) / (1 - share) + _MIDDLE)
 
 
 def modern_brightness_contrast(brightness: float, contrast: float) -> Table:
-    """Brightness -150..150, then contrast -50..100 (observed, mean error 0.4 levels).
+    """Brightness -150..150, then contrast -50..100 (measured: 449 of 452 curves to the byte).
 
-    Brightness multiplies by 2^(brightness / 110) up to the middle and bends to white above it; darkening is its
-    inverse. Contrast is a spline whose points 63 and 191 move apart by a quarter level for each step.
+    Brightness multiplies by 2^(brightness / 110) up to the middle, and a cubic bends from there to white; beyond 100
+    that is done twice; darkening is the inverse. Contrast is a parabola below the middle and its mirror image above.
     """
-    share = min(max(contrast, -100), 100) / 100 * 25 / 255
-    steep = IDENTITY
-    if share:
-        steep = curve([(0, 0), (63 / 255, 63 / 255 - share), (191 / 255, 191 / 255 + share), (1, 1)])
-    if not brightness:
-        return steep
-    table = _brighter(min(abs(brightness), 255.0) / _STOP)
-    if brightness < 0:
-        rising = np.maximum.accumulate(table.astype(np.float64)) + GRID * 1e-9
-        table = table_of(np.interp(GRID, rising, GRID))
-    return after(table, steep)
+    at: Values = GRID
+    if brightness > 0:
+        at = _brighter(at, min(brightness, 150.0))
+    elif brightness < 0:
+        at = np.interp(at, _brighter(_FINE, min(-brightness, 150.0)), _FINE)
+    slope = 1 - 0.0076 * min(max(contrast, -100), 100)
+    low = np.minimum(at, 1 - at)
+    curved = (2 - 2 * slope) * low**2 + slope * low
+    return table_of(np.where(at > 0.5, 1 - curved, curved))
 
 
-def _brighter(stops: float) -> Table:
-    gain = 2.0**stops
+def _brighter(values: Values, brightness: float) -> Values:
+    """Brightness 0..200."""
+    if brightness > 100:
+        return _brighter(_brighter(values, 100), brightness - 100)
+    gain = 2.0 ** (brightness / _STOP)
     middle = 0.5 / gain
-    bend = [
-        (middle + (1 - middle) * at, np.interp(stops, *_SHOULDER.T[[0, i]])) for i, at in enumerate(_SHOULDER_AT, 1)
-    ]
-    return curve([(0, 0), (0.25 / gain, 0.25), (middle, 0.5), *((x, float(y)) for x, y in bend), (1, 1)])
+    width = 1 - middle
+    last = max(0.1, 1 / (1 + 12 * (gain - 1)))
+    bent = _hermite((values - middle) / width, 0.5, 1, gain * width, last * width)
+    return np.where(values < middle, values * gain, np.minimum(bent, 1))
 
 
 INVERSE = table_of(1 - GRID)
@@ -186,11 +216,22 @@ def posterize(count: int, codes: bool = True) -> Table:
 
 
 def threshold(level: int, colour: bool, rounded: bool = True) -> Apply:
-    """White where the luminosity is at least ``level`` (0..255), else black; ``rounded`` to a whole level first."""
+    """White where the luminosity is at least ``level`` (0..255), else black; ``rounded`` to a whole level first.
+
+    Of inks ``[..., 4]`` (each as what is left of white) the luminosity is rounded before black is taken in as well,
+    and only black is printed (measured).
+    """
     least = (level - (0.5 if rounded else 0.004)) / 255 - 1e-5
 
     def apply(colours: Colours) -> Colours:
-        bright = luminosity(colours)[..., None] if colour else np.asarray(colours)
-        return np.broadcast_to(bright >= least, np.shape(colours)).astype(np.float32)
+        colours = np.asarray(colours, np.float32)
+        inks = colours.shape[-1] == 4
+        bright: Colours = luminosity(colours)[..., None] if colour or inks else colours
+        if inks and rounded:
+            bright = np.floor(luminosity(colours[..., :3]) * 255 + 0.501)[..., None] / 255 * colours[..., 3:]
+        white = np.broadcast_to(bright >= least, colours.shape).astype(np.float32)
+        if inks:
+            white[..., :3] = 1
+        return white
 
     return apply

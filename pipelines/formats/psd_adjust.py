@@ -29,6 +29,7 @@ from pipelines.formats.adjustments import (
     levels,
     modern_brightness_contrast,
     number,
+    of_light,
     per_channel,
     posterize,
     threshold,
@@ -72,12 +73,20 @@ def _channels(tables: dict[int, Table], colours: Colours) -> Apply:
     """Tables by Photoshop's channel number: 0 for all channels together, applied last, then one each. Gray and Lab
     documents have no such 0.
     """
-    if colours.depth == 8:
-        tables = {i: to_codes(table) for i, table in tables.items()}
     if _is_gray(colours):
-        return per_channel([tables.get(1, IDENTITY)])
+        return per_channel([_stored(tables.get(1, IDENTITY), colours)])
     together = IDENTITY if colours.mode is ColorMode.LAB else tables.get(0, IDENTITY)
-    return per_channel([after(tables.get(i + 1, IDENTITY), together) for i in range(colours.channels)])
+    if all(i == 0 or table is IDENTITY for i, table in tables.items()):
+        return per_channel([_stored(together, colours)])
+    each = (after(tables.get(i + 1, IDENTITY), together) for i in range(colours.channels))
+    return per_channel([_stored(table, colours) for table in each])
+
+
+def _stored(table: Table, colours: Colours) -> Table:
+    """As Photoshop keeps a table: codes for 8-bit documents; of linear light in 32-bit documents (measured in
+    Photoshop 2026 by the Patchy project, docs/high-bit-depth.md).
+    """
+    return to_codes(table) if colours.depth == 8 else of_light(table) if colours.depth == 32 else table
 
 
 def _levels(data: Any, colours: Colours) -> Apply:
@@ -98,7 +107,10 @@ def _curves(data: Any, colours: Colours) -> Apply:
         numbers = [i for i in range(32) if data.count_map >> i & 1] if data.version == 1 else range(len(data.data))
         stored = dict(zip(numbers, data.data, strict=False))
     wanted = range(colours.channels + 1)
-    return _channels({i: _curve(points) for i, points in stored.items() if i in wanted}, colours)
+    tables = {i: _curve(points) for i, points in stored.items() if i in wanted}
+    if colours.depth == 8:  # rounded between the two stages as well, unlike levels (measured, as above)
+        tables = {i: to_codes(table) for i, table in tables.items()}
+    return _channels(tables, colours)
 
 
 def _curve(points: Any) -> Table:
@@ -113,6 +125,8 @@ def _exposure(data: Any, colours: Colours) -> Apply | None:
     if colours.mode in (ColorMode.CMYK, ColorMode.LAB):
         return None
     stops, offset, gamma = (number(value, -100, 100) for value in (data.exposure, data.offset, data.gamma))
+    if colours.depth == 32:
+        return per_channel([of_light(exposure(stops, offset, gamma, 1.0))])
     return per_channel([exposure(stops, offset, gamma, _light(colours))])
 
 
@@ -138,6 +152,7 @@ def _brightness(data: tuple[Any, Any], colours: Colours) -> Apply:
         shift, contrast = (number(value, -255, 255) for value in values)
         legacy = True
     table = (legacy_brightness_contrast if legacy else modern_brightness_contrast)(shift, contrast)
+    table = to_codes(table) if colours.depth == 8 else table
     lightness_only = colours.mode is ColorMode.LAB
     return per_channel([table, IDENTITY, IDENTITY] if lightness_only else [table])
 
@@ -151,7 +166,7 @@ def _posterize(data: Any, colours: Colours) -> Apply | None:
 
 
 def _threshold(data: Any, colours: Colours) -> Apply | None:
-    if colours.mode in (ColorMode.CMYK, ColorMode.LAB):
+    if colours.mode is ColorMode.LAB:
         return None
     return threshold(int(number(data, 0, 65535)), not _is_gray(colours), colours.depth == 8)
 

@@ -1,4 +1,4 @@
-"""The parameters of Photoshop's colour adjustments, from parsed blocks to functions on RGB colours.
+"""The parameters of Photoshop's colour adjustments, from parsed blocks to functions on the document's colours.
 
 Each takes the block's data and the document's colours, gives None where the colour mode has no such adjustment, and
 may raise what broken data raises (``psd_adjust`` catches it).
@@ -6,6 +6,7 @@ may raise what broken data raises (``psd_adjust`` catches it).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,9 +25,11 @@ from pipelines.formats.adjust_colour import (
     hue_saturation,
     photo_filter,
     selective_colour,
+    selective_inks,
     vibrance,
 )
 from pipelines.formats.adjustments import Apply, drawn, number, per_channel
+from pipelines.formats.psd_adjust_space import in_rgb, through_rgb
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_descriptors import MAX_ITEMS
 from pipelines.formats.psd_gradients import ramp
@@ -35,6 +38,10 @@ from pipelines.formats.style import Colour
 
 _OLD_DEGREES = 1.8
 """Photoshop 4 counted hues -100..100."""
+_STEP = 4.25
+"""Steps of the 8-bit colour wheel in a degree (measured in Photoshop 2026 by the Patchy project,
+docs/adjustments-calibration.md).
+"""
 _FULL = 65535
 _KEYS = {
     0: (b"redFloat", b"greenFloat", b"blueFloat"),
@@ -52,16 +59,24 @@ def _is_rgb(colours: Colours) -> bool:
 
 def hue_saturation_of(data: Any, colours: Colours, degrees: float = 1.0) -> Apply | None:
     """``hue2``: overall or colorized, and six ranges of hues."""
-    if not _is_rgb(colours):
+    if in_rgb(colours) is None:
         return None
     if int(data.enable) == 1:
         hue, saturation, lightness = _turn(data.colorization, degrees)
-        return colorize(hue, saturation, lightness)
+        return through_rgb(colorize(hue, saturation, _whole(lightness, colours)), colours)
     ranges = []
     for ends, settings in list(data.items)[:6]:
         start, full, fade, end = (number(value, -32768, 32767) for value in ends)
         ranges.append(HueRange(start, full, fade, end, *_turn(settings, degrees)))
-    return hue_saturation(*_turn(data.master, degrees), ranges)
+    hue, saturation, lightness = _turn(data.master, degrees)
+    if colours.depth == 8:
+        hue = math.floor(hue * _STEP + 0.5) / _STEP
+    return through_rgb(hue_saturation(hue, saturation, _whole(lightness, colours), ranges), colours)
+
+
+def _whole(lightness: float, colours: Colours) -> float:
+    """A share of lightness as 8-bit documents have it: cut to a code (measured, as ``_STEP``)."""
+    return math.trunc(lightness * 255 + math.copysign(1e-6, lightness)) / 255 if colours.depth == 8 else lightness
 
 
 def old_hue_saturation_of(data: Any, colours: Colours) -> Apply | None:
@@ -76,14 +91,14 @@ def _turn(settings: Any, degrees: float) -> tuple[float, float, float]:
 
 def balance_of(data: Any, colours: Colours) -> Apply | None:
     """``blnc``."""
-    if not _is_rgb(colours):
+    if in_rgb(colours) is None:
         return None
     tones = [
         [number(value, -100, 100) / 100 for value in tone] for tone in (data.shadows, data.midtones, data.highlights)
     ]
     if [len(tone) for tone in tones] != [3, 3, 3]:
         raise ValueError("three channels each")
-    return colour_balance(tones, bool(data.luminosity))
+    return through_rgb(colour_balance(tones, bool(data.luminosity)), colours)
 
 
 def vibrance_of(data: Any, colours: Colours) -> Apply | None:
@@ -110,16 +125,17 @@ def _wanted(colour: Colour | None) -> Colour:
 
 def photo_filter_of(data: Any, colours: Colours) -> Apply | None:
     """``phfl``: version 2 has a colour of any kind, version 3 CIELAB in hundredths."""
-    if not _is_rgb(colours):
+    shown = in_rgb(colours)
+    if shown is None:
         return None
     if data.xyz is None:
-        colour = _wanted(colour_of(_stored(int(data.color_space), data.color_components), colours))
+        colour = _wanted(colour_of(_stored(int(data.color_space), data.color_components), shown))
     else:
         signed = [(int(value) + (1 << 31)) % (1 << 32) - (1 << 31) for value in data.xyz]
         if not 0 <= signed[0] <= 10_000 or max(map(abs, signed[1:])) > 12_800:
             return None
-        colour = of_lab([value / 100 for value in signed], colours)
-    return photo_filter(colour, number(data.density, 0, 100) / 100, bool(data.luminosity))
+        colour = of_lab([value / 100 for value in signed], shown)
+    return through_rgb(photo_filter(colour, number(data.density, 0, 100) / 100, bool(data.luminosity)), colours)
 
 
 def _stored(space: int, values: Sequence[int]) -> Descriptor:
@@ -157,12 +173,12 @@ def mixer_of(data: Any, colours: Colours) -> Apply | None:
 
 def selective_of(data: Any, colours: Colours) -> Apply | None:
     """``selc``: the first of ten records is not used."""
-    if not _is_rgb(colours):
+    if in_rgb(colours) is None:
         return None
     plates = [[number(value, -100, 100) / 100 for value in plate] for plate in list(data.data)[1:10]]
     if [len(plate) for plate in plates] != [4] * 9:
         raise ValueError("nine records of four")
-    return selective_colour(plates, int(data.method) == 0)
+    return (selective_colour if _is_rgb(colours) else selective_inks)(plates, int(data.method) == 0)
 
 
 def lookup_of(data: Any, colours: Colours) -> Apply | None:
@@ -192,7 +208,7 @@ def _file(data: bytes, kind: bytes, order: bytes) -> adjust_lookup.Lookup | None
 def gradient_map_of(data: Any, colours: Colours) -> Apply | None:
     """``grdm``: a gradient over the luminosity; noise gradients are not drawn."""
     stops = data.color_stops
-    if (not _is_rgb(colours) and colours.count != 1) or int(data.mode) == 1 or not 1 <= len(stops) <= MAX_ITEMS:
+    if colours.mode is ColorMode.LAB or int(data.mode) == 1 or not 1 <= len(stops) <= MAX_ITEMS:
         return None
     marks: list[Any] = [
         _descriptor(
@@ -211,4 +227,4 @@ def gradient_map_of(data: Any, colours: Colours) -> Apply | None:
     if problems:
         return None
     levels = levels[::-1] if data.is_reversed else levels
-    return gradient_map(levels) if _is_rgb(colours) else per_channel([drawn(levels[:, 0].tolist())])
+    return per_channel([drawn(levels[:, 0].tolist())]) if colours.count == 1 else gradient_map(levels)

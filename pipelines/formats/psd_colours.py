@@ -129,17 +129,25 @@ def space_of(mode: ColorMode, profile: bytes | None) -> Space:
     if mode is ColorMode.LAB:
         return Space("Lab", 3, _from_lab)
     if mode is ColorMode.CMYK:
-        return Space("CMYK", 4, partial(_from_cmyk, built))
+        return Space("CMYK", 4, partial(_shown, partial(_from_cmyk, built)))
     if built is None:
         return Space("gray" if kind == "L" else "sRGB")
-    return Space("gray", 3, partial(_from_gray, built)) if kind == "L" else Space("RGB", 3, partial(_from_rgb, built))
+    return Space(
+        "gray" if kind == "L" else "RGB", 3, partial(_shown, partial(_from_gray if kind == "L" else _from_rgb, built))
+    )
 
 
 Convert = Callable[[Codes], Codes]
 
 
+def _shown(convert: Convert, codes: Codes) -> Codes:
+    """Pillow has no pictures without pixels."""
+    return convert(np.ascontiguousarray(codes)) if codes.size else np.zeros((*codes.shape[:2], 3), np.uint8)
+
+
 def _applied(image: Image.Image, built: Any) -> Codes:
-    return np.asarray(ImageCms.applyTransform(image, built))
+    found: Codes = np.asarray(ImageCms.applyTransform(image, built))
+    return found
 
 
 def _from_rgb(built: Any, codes: Codes) -> Codes:

@@ -1,20 +1,22 @@
-"""Opening a PSD with psd-tools without parsing what nothing here looks at, and typography quicker.
+"""Opening a PSD with psd-tools in a third of its time: without parsing what nothing here looks at.
 
 psd-tools parses every block when it opens a file. The typesetting resources alone (``Txt2``: what Photoshop needs to
-edit text again, repeated in each text layer) take more than half of that time in files with text.
+edit text again) take more than half of that time in files with text, and its tokenizer most of the rest.
 """
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from psd_tools import PSDImage
 from psd_tools.constants import Resource, Tag
-from psd_tools.psd import image_resources, tagged_blocks
+from psd_tools.psd import bin_utils, image_resources, tagged_blocks
 from psd_tools.psd.engine_data import EngineData
 
 from pipelines.formats.psd_engine_data import parsed
@@ -32,33 +34,26 @@ _RESOURCES = (Resource.SLICES, Resource.PRINT_INFO_CS5, Resource.PRINT_STYLE)
 
 
 def opened(path: Path, max_bytes: int) -> PSDImage:
-    """The parsed document; raises whatever psd-tools raises at bad bytes."""
+    """The parsed document; raises whatever psd-tools raises at bad bytes.
+
+    It is read from memory: psd-tools seeks to the end before each number it reads, which throws a file's buffer away.
+    """
     with ExitStack() as until:
         until.enter_context(warnings.catch_warnings())
         until.enter_context(_left(tagged_blocks.TYPES, _BLOCKS))
         until.enter_context(_left(image_resources.TYPES, _RESOURCES))
-        until.enter_context(_quicker())
+        until.enter_context(_replaced(tagged_blocks, "EngineData", _Engine))
+        until.enter_context(_replaced(bin_utils, "_format_objects", lru_cache(256)(bin_utils._format_objects)))
         warnings.simplefilter("ignore")
-        return PSDImage.open(path, max_alloc_bytes=max_bytes)
+        return PSDImage.open(io.BytesIO(path.read_bytes()), max_alloc_bytes=max_bytes)
 
 
-class _Engine(EngineData):
+class _Engine:
     """What psd-tools calls to parse the typography of a text layer."""
 
-    @classmethod
-    def frombytes(cls, data: Any, *args: Any, **kwargs: Any) -> EngineData:
-        return parsed(bytes(data))
-
-
-@contextmanager
-def _quicker() -> Iterator[None]:
-    """While it holds, typography is parsed by us."""
-    own: Any = tagged_blocks
-    own.EngineData = _Engine
-    try:
-        yield
-    finally:
-        own.EngineData = EngineData
+    @staticmethod
+    def frombytes(data: bytes) -> EngineData:
+        return parsed(data)
 
 
 @contextmanager
@@ -69,3 +64,14 @@ def _left(parsers: MutableMapping[Any, Any], keys: tuple[Any, ...]) -> Iterator[
         yield
     finally:
         parsers.update(parked)
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    """While it holds, a name of a module means something else."""
+    own = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, own)

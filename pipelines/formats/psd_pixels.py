@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from psd_tools import PSDImage
 from psd_tools.api.utils import get_transparency_index, has_transparency
 from psd_tools.compression import PSDDecompressionWarning
@@ -21,8 +22,6 @@ from pipelines.formats.psd_colours import Colours, Plane
 from pipelines.formats.tree import Pixels
 from schemas.compositing import Rgba
 from schemas.ledger import Code
-
-__all__ = ["Colours", "Plane", "has_alpha", "layer_alpha", "layer_pixels", "merged", "strict_decompression"]
 
 _ALPHA_NAMES = (Resource.ALPHA_IDENTIFIERS, Resource.ALPHA_NAMES_UNICODE, Resource.ALPHA_NAMES_PASCAL)
 
@@ -87,10 +86,14 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
     alpha = None
     if has_alpha(psd, colours):
         alpha = colours.plane(planes[index], width, height, linear=False)
-        if colours.mode in (ColorMode.RGB, ColorMode.GRAYSCALE) and int(alpha.min()) < 255:
-            colour = [_without_white(plane, alpha) for plane in colour]
+        veiled = (alpha > 0) & (alpha < 255)
+        if colours.mode in (ColorMode.RGB, ColorMode.GRAYSCALE) and veiled.any():
+            colour = [_without_white(plane, alpha, veiled) for plane in colour]
     out = np.empty((height, width, 4), np.uint8)
-    out[..., :3] = colours.rgb(colour)
+    if colours.space.convert is None:
+        colours.fill(out, colour)
+    else:
+        out[..., :3] = colours.rgb(colour)
     out[..., 3] = 255 if alpha is None else alpha
     if alpha is not None:
         out[alpha == 0] = 0
@@ -126,8 +129,9 @@ def _check_length(psd: PSDImage) -> None:
         raise Rejected(Code.UNREADABLE, "the file ends inside the merged picture")
 
 
-def _without_white(plane: Plane, alpha: Plane) -> Plane:
-    """The straight colour of a plane that is stored over white."""
-    a = alpha.astype(np.float32)
-    straight = (plane.astype(np.float32) + a - 255) * 255 / np.maximum(a, 1)
-    return np.rint(straight).clip(0, 255).astype(np.uint8)
+def _without_white(plane: Plane, alpha: Plane, veiled: npt.NDArray[np.bool_]) -> Plane:
+    """The straight colour of a plane that is stored over white, where ``veiled``: neither opaque nor nothing."""
+    out, a = plane.copy(), alpha[veiled].astype(np.float32)
+    straight = (plane[veiled].astype(np.float32) + a - 255) * 255 / a
+    out[veiled] = np.rint(straight).clip(0, 255).astype(np.uint8)
+    return out

@@ -85,7 +85,7 @@ class Looks:
         width = float(max(1, round(self.unit * 0.15)))
         edge = mix(colour, self.palette.on(colour), 0.25)
         looks: tuple[Effects, ...] = (
-            (Stroke(paint=Solid(share(edge)), size=width, position="inside"),),
+            (Stroke(paint=Solid(share(edge)), size=width, position="inside", opacity=0.6),),
             (self._edge(WHITE, "screen", 90.0, width, 1.0),),
             (Glow(paint=Solid(share(edge)), inner=True, opacity=0.35, size=4 * width, range=0.6),),
         )

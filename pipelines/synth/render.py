@@ -94,28 +94,33 @@ def _styled(canvas: _Canvas, part: Box, colour: Floats, shape: Floats, base: Nod
     """A node with effects: what lies behind; paint and inner effects as if they were everywhere, confined to its shape;
     all of it under its opacity."""
     drawn = _effects(base, canvas)
-    outside = canvas.part(part)
-    inside = canvas.part(part)
+    state, outside, inside = (canvas.part(part) for _ in range(3))
     for piece in drawn.behind:
-        _piece(outside, piece)
+        _piece(outside, piece, state)
         if not piece.concealed:
-            _piece(inside, piece)
+            _piece(inside, piece, inside)
+    bottom = inside.part(part) if any(piece.cuts is not None for piece in drawn.inside) else inside
     _over(inside, part, colour, np.full_like(shape, base.fill_opacity), base.blend_mode)
     for piece in drawn.inside:
-        _piece(inside, piece)
+        _piece(inside, piece, bottom)
     outside.towards(inside, shape)
     for piece in drawn.above:
-        _piece(outside, piece)
-    state = canvas.part(part)
+        _piece(outside, piece, state)
     state.towards(outside, np.float32(base.opacity))
     rows, columns = part.within(canvas.box).slices
     canvas.colour[:, rows, columns], canvas.alpha[rows, columns] = state.colour, state.alpha
 
 
-def _piece(canvas: _Canvas, piece: Piece) -> None:
+def _piece(canvas: _Canvas, piece: Piece, bottom: _Canvas) -> None:
+    """Paint a piece; what it takes away first uncovers ``bottom``, of the canvas's box."""
     part = piece.box.intersect(canvas.box)
     if not part.empty:
-        own = piece.pixels[part.within(piece.box).slices]
+        spot = part.within(piece.box).slices
+        if piece.cuts is not None and bottom is not canvas:
+            cut = np.zeros_like(canvas.alpha)
+            cut[part.within(canvas.box).slices] = piece.cuts[spot] * np.float32(1 / 255)
+            canvas.towards(bottom, cut)
+        own = piece.pixels[spot]
         planes = np.moveaxis(own, 2, 0) * np.float32(1 / 255)
         _over(canvas, part, planes[:3], planes[3], piece.blend_mode)
 
@@ -179,7 +184,7 @@ def _own(node: Node, box: Box, visible: Box) -> tuple[Floats, Floats]:
 
 
 def _pixels(leaf: Leaf, visible: Box) -> Pixels:
-    return leaf.pixels() if leaf.fill is None else own_pixels(leaf, visible, 3, stroked=False)
+    return leaf.pixels() if leaf.fill is None else own_pixels(leaf, visible, 3)
 
 
 def _plane(mask: Mask, box: Box) -> Floats:

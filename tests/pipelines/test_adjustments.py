@@ -1,4 +1,7 @@
-"""Adjustments: neutral ones do nothing, points are hit, formulas by hand, and what Photoshop's previews showed."""
+"""Adjustments: neutral ones do nothing, points are hit, formulas by hand, and what Photoshop's previews showed.
+
+"Measured": in Photoshop 2026 by the Patchy project, docs/adjustments-calibration.md and docs/high-bit-depth.md.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +55,24 @@ def test_levels_by_hand():
     assert tables.look_up(table, np.array([0.0, 1.0], np.float32)) == pytest.approx([0.1, 0.9], abs=EXACT)
 
 
+@pytest.mark.parametrize("gamma", [1.2, 1.5, 2.0, 3.0])
+def test_levels_leave_black_with_a_finite_slope(gamma):
+    """Measured: 2^gamma at black, the plain power from 2^(-gamma - 1 / (gamma - 1)) on."""
+    table = tables.levels(0, 1, 0, 1, gamma)
+    end = 2 ** (-gamma - 1 / (gamma - 1))
+    assert table[1] / tables.GRID[1] == pytest.approx(2**gamma, rel=0.05)
+    later = end <= tables.GRID
+    assert np.abs(table - tables.GRID ** (1 / gamma))[later].max() < EXACT
+    assert np.diff(table, 2)[: int(end * tables.STEPS) - 2].max() <= EXACT  # bends one way only
+    assert np.abs(np.diff(table)).max() <= 2**gamma / tables.STEPS + EXACT
+
+
+def test_levels_with_a_toe_by_hand():
+    # gamma 2: the toe ends at 1/8; half way there 0.5 * 8 ** -0.5 + (4 - 2 ** 0.5) / 64
+    found = tables.look_up(tables.levels(0, 1, 0, 1, 2.0), np.array([1 / 16], np.float32))
+    assert found == pytest.approx([0.5 * 8**-0.5 + (4 - 2**0.5) / 64], abs=1e-5)
+
+
 def test_a_curve_hits_its_points_and_is_level_beyond_them():
     points = [(20 / 255, 60 / 255), (100 / 255, 90 / 255), (200 / 255, 240 / 255)]
     table = tables.curve(points)
@@ -87,12 +108,33 @@ def test_modern_brightness_as_photoshop_saved_it():
     }
     for (brightness, contrast), expected in seen.items():
         found = tables.look_up(tables.modern_brightness_contrast(brightness, contrast), inputs) * 255
-        assert np.abs(found - expected).max() < 1.5, (brightness, contrast)
+        assert np.abs(found - expected).max() < 0.55, (brightness, contrast)
 
 
 def test_darkening_undoes_brightening():
     there, back = (tables.modern_brightness_contrast(sign * 60, 0) for sign in (1, -1))
-    assert np.abs(tables.after(there, back) - tables.GRID).max() < 0.003
+    assert np.abs(tables.after(there, back) - tables.GRID).max() < 1e-5
+
+
+def test_modern_contrast_is_two_parabolas():
+    """Measured: below the middle (2 - 2s) u^2 + s u with s = 1 - 0.0076 contrast."""
+    found = tables.look_up(tables.modern_brightness_contrast(0, 100), np.array([0.25, 0.5, 0.75]))
+    assert found == pytest.approx([1.52 / 16 + 0.06, 0.5, 1 - 1.52 / 16 - 0.06], abs=1e-4)
+
+
+def test_brightness_beyond_100_is_applied_twice():
+    """Measured."""
+    first, second = (tables.modern_brightness_contrast(part, 0) for part in (100, 50))
+    whole = tables.modern_brightness_contrast(150, 0)
+    assert np.abs(tables.after(first, second) - whole).max() < 1e-4
+    bright = np.array([0.1], np.float32)
+    assert tables.look_up(whole, bright) == pytest.approx(0.1 * 2 ** (150 / 110), abs=1e-3)
+
+
+def test_full_legacy_contrast_is_a_threshold():
+    """Measured: white from level 127 on."""
+    found = tables.look_up(tables.legacy_brightness_contrast(0, 100), np.array([126, 127, 128]) / 255)
+    assert found.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(("brightness", "contrast", "expected"), [(25.5, 0, 0.35), (0, -50, 0.375), (0, 50, 0.002)])
@@ -118,6 +160,14 @@ def test_threshold_counts_luminosity():
     assert at(apply, *gray, RED, GREEN) == [BLACK, WHITE, BLACK, WHITE]
 
 
+def test_threshold_of_inks_rounds_before_black():
+    """Measured: round((30 C + 59 M + 11 Y) / 100), times black, rounded; black alone is printed."""
+    apply = tables.threshold(88, colour=True)
+    inks = np.array([[200, 100, 50, 180], [200, 100, 50, 179]], np.float32) / 255  # 124.5 -> 125; 88.2, 87.7
+    assert (apply(inks) * 255).tolist() == [[255] * 4, [255] * 4]
+    assert (apply(inks - 2 / 255) * 255).tolist() == [[255, 255, 255, 0]] * 2
+
+
 def test_a_third_of_a_turn_moves_the_channels_on():
     turned = colour.hue_saturation(120, 0, 0)(RANDOM)
     assert np.abs(turned - RANDOM[..., [2, 0, 1]]).max() < 1e-5
@@ -127,6 +177,35 @@ def test_saturation_ends():
     assert np.ptp(colour.hue_saturation(0, -1, 0)(RANDOM), axis=-1).max() < EXACT
     full = at(colour.hue_saturation(0, 0.5, 0), [0.6, 0.5, 0.4], [0.9, 0.1, 0.1])
     assert full == pytest.approx(np.array([[0.7, 0.5, 0.3], [1, 0, 0]]), abs=1e-5)
+
+
+def test_full_saturation_is_a_factor_of_128():
+    """Measured: a middle gray with a chroma of one level gets half the saturation."""
+    (found,) = at(colour.hue_saturation(0, 1, 0), [127 / 255, 127 / 255, 128 / 255])
+    assert (found[2] - found[0]) * 255 == pytest.approx(128, abs=0.01)
+
+
+def test_ranges_multiply_the_overall_saturation():
+    """Measured: the overall factor times 1 plus the ranges' sum; half a range at +0.5 is 1.5, not the table's half."""
+    hues = colour.HueRange(0, 60, 300, 300, saturation=0.5)
+    both = at(colour.hue_saturation(0, -0.5, 0, [hues]), [0.25, 0.75, 0.25], [0.6, 0.5, 0.4])
+    assert both[0] == pytest.approx([0.25, 0.75, 0.25], abs=1e-5)  # 0.5 * 2
+    assert both[1] == pytest.approx([0.575, 0.5, 0.425], abs=1e-5)  # 30 degrees: 0.5 * 1.5
+    strong = colour.hue_saturation(0, 1, 0, [colour.HueRange(0, 0, 359, 359, saturation=-1.0)])
+    assert at(strong, [0.7, 0.5, 0.3]) == pytest.approx(np.array([[0.5] * 3]), abs=1e-5)
+
+
+def test_ranges_go_by_the_hue_before_the_turn():
+    """Measured."""
+    apply = colour.hue_saturation(120, 0, 0, [colour.HueRange(315, 345, 15, 45, saturation=-1.0)])
+    assert at(apply, RED, GREEN) == pytest.approx(np.array([[0.5] * 3, BLUE]), abs=1e-5)
+
+
+@pytest.mark.parametrize(("lightness", "expected"), [(0.5, [0.9, 0.5, 0.5]), (-0.5, [0.5, 0.1, 0.1])])
+def test_lightness_of_a_range_goes_to_the_colours_own_ends(lightness, expected):
+    """Measured: up moves all to the largest channel, down to the smallest; grays stay."""
+    apply = colour.hue_saturation(0, 0, 0, [colour.HueRange(315, 345, 15, 45, lightness=lightness)])
+    assert at(apply, [0.9, 0.1, 0.1], [0.3] * 3) == pytest.approx(np.array([expected, [0.3] * 3]), abs=1e-5)
 
 
 def test_lightness_ends_in_white_and_black():
@@ -207,6 +286,13 @@ def test_a_gradient_map_from_black_to_white_is_the_luminosity():
 def test_selective_colour_by_hand(plate, change, before, relative, after):
     plates = [list(change) if name == plate else [0.0] * 4 for name in colour.SELECTIVE]
     assert at(colour.selective_colour(plates, relative), before) == pytest.approx(np.array([after]), abs=1e-5)
+
+
+def test_selective_colour_changes_inks():
+    plates = [[0.5, 0, 0, 0] if name == "reds" else [0.0] * 4 for name in colour.SELECTIVE]
+    red, blue = [1, 0, 0, 1], [0, 0, 1, 1]  # what is left of white
+    assert at(colour.selective_inks(plates, False), red, blue) == [[0.5, 0, 0, 1], blue]
+    assert at(colour.selective_inks(plates, True), red) == [red]  # no cyan to scale
 
 
 def test_vibrance_does_more_to_dull_colours():

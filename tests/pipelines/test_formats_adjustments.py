@@ -104,6 +104,30 @@ def test_levels_per_channel_come_before_the_one_for_all():
     assert changed(RGB, [64, 64, 64], LEVELS=block) == pytest.approx([64, 32, 32], abs=0.6)
 
 
+def test_levels_are_rounded_once_and_curves_twice():
+    """Measured in Photoshop 2026 by the Patchy project, docs/adjustments-calibration.md."""
+    block = levels((0, 255, 0, 127, 100), (0, 100, 0, 1, 100))  # 49 of 100 is 0.49 of a level, then 0.49 * 127 / 255
+    assert changed(RGB, [49, 255, 255], LEVELS=block) == pytest.approx([0, 127, 127], abs=1e-3)
+    block = levels((0, 1, 0, 255, 100), (0, 100, 0, 1, 100))  # 0.49 of a level, times 255
+    assert changed(RGB, [49, 0, 0], LEVELS=block)[0] == pytest.approx(125, abs=0.01)
+    block = curves(_0=[(0, 0), (1, 255)], _1=[(0, 0), (100, 1)])
+    assert changed(RGB, [49, 0, 0], CURVES=block)[0] == 0
+
+
+def test_32_bit_documents_have_levels_curves_and_exposure_in_linear_light():
+    """Measured as above, docs/high-bit-depth.md."""
+    linear = replace(RGB, depth=32)
+    middle = float(oklab.encode(np.array(0.5))) * 255
+    half = levels((0, 255, 0, 128, 100))
+    assert changed(linear, [255] * 3, LEVELS=half) == pytest.approx(
+        [float(oklab.encode(np.array(128 / 255))) * 255] * 3, abs=0.1
+    )
+    assert changed(linear, [middle] * 3, CURVES=curves(_0=[(0, 255), (255, 0)])) == pytest.approx([middle] * 3, abs=0.2)
+    assert changed(linear, [255] * 3, EXPOSURE=struct.pack(">H3f", 1, -1.0, 0, 1)) == pytest.approx(
+        [middle] * 3, abs=0.1
+    )
+
+
 def test_gray_documents_use_the_first_channel():
     block = levels((0, 255, 0, 0, 100), (0, 255, 255, 0, 100))
     assert changed(GRAY, [10, 10, 10], LEVELS=block) == pytest.approx([245] * 3)
@@ -152,6 +176,30 @@ def test_hue_and_saturation():
     assert changed(RGB, [0, 0, 255], HUE_SATURATION=hue(reds=(60, 0, 0))) == pytest.approx([0, 0, 255])
     colorized = hue(colorize=1, colour=(240, 100, 0))
     assert changed(RGB, [128, 128, 128], HUE_SATURATION=colorized) == pytest.approx([1, 1, 255], abs=1.1)
+
+
+def test_lightness_of_8_bit_documents_is_cut_to_a_level():
+    """Measured as above: 33 percent are 84 levels."""
+    assert changed(RGB, [0, 0, 0], HUE_SATURATION=hue(master=(0, 0, 33))) == pytest.approx([84] * 3, abs=0.01)
+    assert changed(RGB, [255] * 3, HUE_SATURATION=hue(master=(0, 0, -33))) == pytest.approx([171] * 3, abs=0.01)
+    deep = replace(RGB, depth=16)
+    assert changed(deep, [0, 0, 0], HUE_SATURATION=hue(master=(0, 0, 33))) == pytest.approx([84.15] * 3, abs=0.01)
+
+
+def test_hue_and_saturation_of_inks():
+    turn = hue(master=(120, 0, 0))
+    red = [255, 0, 0, 200]  # as what is left of white: magenta, yellow and some black
+    assert changed(CMYK, red, HUE_SATURATION=turn) == pytest.approx([0, 255, 0, 200], abs=1)
+    gray = [90, 90, 90, 200]
+    assert changed(CMYK, gray, HUE_SATURATION=turn) == gray
+
+
+def test_a_gradient_map_of_inks_goes_by_their_luminosity():
+    block = gradient([(0, (0, 0, 0)), (4096, (65535, 65535, 65535))])
+    assert changed(CMYK, [255, 255, 255, 255], GRADIENT_MAP=block) == pytest.approx([255] * 4)
+    bright, dark = (changed(CMYK, [255, 255, 0, black], GRADIENT_MAP=block) for black in (255, 100))
+    assert bright[0] == pytest.approx(0.89 * 255, abs=1)
+    assert dark[0] == pytest.approx(0.89 * 100, abs=1)
 
 
 def test_gradient_map_and_its_reverse():
@@ -268,13 +316,14 @@ BLOCKS = {
     "HUE_SATURATION_V4": hue(master=(20, 10, 0)),
     "COLOR_BALANCE": struct.pack(">9hB", *range(9), 1),
     "PHOTO_FILTER": struct.pack(">HH4HIB", 2, 0, 65535, 0, 0, 0, 25, 1),
-    "CHANNEL_MIXER": struct.pack(">2H15h", 1, 0, *[30] * 15),
+    "CHANNEL_MIXER": struct.pack(">2H20h", 1, 0, *[30] * 20),
     "SELECTIVE_COLOR": struct.pack(">2H40h", 1, 0, *[5] * 40),
     "GRADIENT_MAP": gradient([(0, (0, 0, 0)), (4096, (65535, 65535, 65535))]),
     "POSTERIZE": struct.pack(">H2x", 4),
     "THRESHOLD": struct.pack(">H2x", 100),
     "INVERT": b"",
 }
+NO_INKS = {"EXPOSURE"}
 PER_CHANNEL = {"LEVELS", "CURVES", "BRIGHTNESS_AND_CONTRAST", "INVERT"}
 EVERYWHERE_BUT_LAB = {"POSTERIZE"}
 GRAY_TOO = {"EXPOSURE", "THRESHOLD", "GRADIENT_MAP"}
@@ -293,7 +342,7 @@ def test_colour_modes_that_have_the_adjustment(name):
 
     assert works(RGB, 3)
     assert works(GRAY, 3) is (name in PER_CHANNEL | EVERYWHERE_BUT_LAB | GRAY_TOO)
-    assert works(CMYK, 4) is (name in PER_CHANNEL | EVERYWHERE_BUT_LAB)
+    assert works(CMYK, 4) is (name not in NO_INKS)
     assert works(LAB, 3) is (name in PER_CHANNEL)
     assert not works(replace(RGB, mode=ColorMode.INDEXED), 3)
 
@@ -328,8 +377,8 @@ def test_no_block_makes_it_fail(name, noise):
     for place, value in noise:
         if place < len(data):
             data[place] = value
-    values = np.linspace(0, 1, 30, dtype=np.float32).reshape(10, 3)
-    for colours in (RGB, GRAY):
+    for colours in (RGB, GRAY, CMYK):
+        values = np.linspace(0, 1, 60, dtype=np.float32).reshape(-1, colours.channels)
         found = adjustment_of(layer(**{name: bytes(data)}), colours)
         assert found is not None
         if found[1] is not None:

@@ -57,6 +57,8 @@ def test_codes_are_the_documents_own(tmp_path: Path) -> None:
     assert document.space.convert is not None
     assert pixels.shape == (7, 8, 4) and pixels[0, 0].tolist() == [10, 20, 30, 99]
     assert np.abs(document.space.rgba(pixels)[0, 0].astype(int) - (30, 20, 10, 99)).max() <= 2
+    assert document.space.rgba(pixels[:0]).shape == (0, 8, 4)
+    assert np.array_equal(document.space.rgba(pixels[:, ::2]), document.space.rgba(pixels)[:, ::2])
 
 
 def test_a_profile_that_is_srgb_in_effect_converts_nothing(tmp_path: Path) -> None:

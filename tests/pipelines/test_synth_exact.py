@@ -27,12 +27,15 @@ SMALL = (11, 18, 35, 37, 42, 52)
 
 
 def worst(document: Document, path: Path) -> float:
-    """The largest difference, in levels, of the lowered file to the preview it was written with."""
+    """The largest difference of any channel of the lowered file to the preview it was written with, in levels; that of
+    a colour counts as much as the pixel is opaque."""
     write(document, path)
     stack = lower(read(path, "psd", ReadLimits()), WHOLE)
-    shown = stack.composite[stack.visible.slices]
-    assert document.preview is not None
-    return max(float(np.abs(on_solid(shown, ground) - on_solid(document.preview, ground)).max()) for ground in (0, 255))
+    shown, wanted = stack.composite[stack.visible.slices], document.preview
+    assert wanted is not None
+    difference = np.abs(shown.astype(float) - wanted)
+    difference[..., :3] *= wanted[..., 3:] / 255
+    return float(difference.max())
 
 
 @pytest.mark.parametrize("index", SMALL)
