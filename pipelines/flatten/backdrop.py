@@ -57,6 +57,10 @@ class Backdrop:
         """The scope that what happens here may change too."""
         return None if self.sealed else self.start
 
+    @property
+    def _on_solid(self) -> bool:
+        return self.solid or (self.start is not None and self.start._on_solid)
+
     def add(self, layers: Iterable[StackLayer]) -> None:
         """Paint ``layers``; on a solid backdrop only where its first ``base`` layers are, whose alpha stays."""
         self.layers += layers
@@ -77,7 +81,7 @@ class Backdrop:
         planes = self._planes(key)[:, rows, columns]
         alpha = planes[-1]
         straight = np.divide(planes[:-1], alpha, out=np.zeros_like(planes[:-1]), where=alpha > 0)
-        if self.solid:
+        if self._on_solid:
             alpha = (alpha > 0).astype(np.float32)
         return np.clip(straight, 0, 1).transpose(1, 2, 0), alpha
 

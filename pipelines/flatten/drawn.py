@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.formats.style import AnyEffect
 from pipelines.formats.tree import Pixels
 from schemas.geometry import Box
 
@@ -40,3 +43,9 @@ class Drawn:
     behind: tuple[Piece, ...] = ()
     inside: tuple[Piece, ...] = ()
     above: tuple[Piece, ...] = ()
+
+
+def cast_by(style: Sequence[AnyEffect]) -> int:
+    """How far a style may paint out of its layer's shape, in px."""
+    lengths = ("size", "distance", "soften")
+    return max((math.ceil(sum(getattr(effect, name, 0.0) for name in lengths)) + 2 for effect in style), default=0)

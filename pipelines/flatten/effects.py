@@ -58,7 +58,8 @@ def draw_style(
 def _shows(effect: AnyEffect) -> bool:
     if isinstance(effect, Bevel):
         return effect.highlight.opacity > 0 or effect.shade.opacity > 0
-    return effect.opacity > 0
+    knocks_out = isinstance(effect, Stroke) and not effect.overprint  # even where nothing of it shows
+    return effect.opacity > 0 or knocks_out
 
 
 def _level(effect: AnyEffect) -> int:

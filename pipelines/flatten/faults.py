@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipelines.flatten.blend import MODES, canonical
+from pipelines.flatten.drawn import cast_by
 from pipelines.flatten.stack import brief
 from pipelines.formats.style import PLAIN
 from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node
 from schemas.geometry import Box, union
 
 _NAMED = 6
-_CAST = 32  # px that an effect is taken to reach out of its layer
 
 
 def undrawn(document: Document) -> str:
@@ -68,7 +68,7 @@ def _extent(node: Node, visible: Box) -> Box:
         box = union(_extent(child, visible) for child in node.children)
     else:
         box = node.box if isinstance(node, Leaf) else visible
-    grow = _CAST if node.style and not box.empty else 0
+    grow = 0 if box.empty else cast_by(node.style)
     return Box(box.x0 - grow, box.y0 - grow, box.x1 + grow, box.y1 + grow)
 
 

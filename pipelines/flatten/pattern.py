@@ -38,7 +38,9 @@ def _repeated(tile: Pixels, box: Box) -> Pixels:
 
 
 def _resampled(pattern: Pattern, box: Box) -> Pixels:
-    """Premultiplied, averaged over what one pixel covers where the pattern is scaled down, else bilinear."""
+    """Premultiplied, averaged over what one pixel covers where the pattern is scaled down, else bilinear between texels
+    on the grid of whole px (measured in Photoshop 2026 by the Patchy project, docs/layer-effects-render.md).
+    """
     planes = _premultiplied(pattern.tile)
     height, width = planes.shape[1:]
     scale = max(pattern.scale, 1e-3)
@@ -56,10 +58,11 @@ def _resampled(pattern: Pattern, box: Box) -> Pixels:
 def _places(pattern: Pattern, box: Box, steps: tuple[float, float]) -> tuple[Plane, Plane]:
     """(rows, columns) of the tile under the pixels of ``box``, ``steps`` of which lie a pixel apart."""
     turn = math.radians(pattern.angle)
-    x = (np.arange(box.x0, box.x1) + 0.5 - pattern.origin[0])[None, :]
-    y = (np.arange(box.y0, box.y1) + 0.5 - pattern.origin[1])[:, None]
-    rows = (x * math.sin(turn) + y * math.cos(turn)) * steps[0] - 0.5
-    columns = (x * math.cos(turn) - y * math.sin(turn)) * steps[1] - 0.5
+    middle = 0.5 if pattern.scale < 1 else 0.0
+    x = (np.arange(box.x0, box.x1) + middle - pattern.origin[0])[None, :]
+    y = (np.arange(box.y0, box.y1) + middle - pattern.origin[1])[:, None]
+    rows = (x * math.sin(turn) + y * math.cos(turn)) * steps[0] - middle
+    columns = (x * math.cos(turn) - y * math.sin(turn)) * steps[1] - middle
     return rows, columns
 
 

@@ -156,9 +156,14 @@ def _telescope(
 
 
 def _fitted_alpha(colour: Floats, below: Floats, target: Floats, alpha: Floats) -> Floats:
-    """The alpha, in steps of 1/255, at which ``colour`` over the opaque ``below`` comes nearest to ``target``."""
-    way = colour - below
+    """The alpha, in steps of 1/255, at which ``colour`` over the opaque ``below`` comes nearest to ``target``, or the
+    least at which some colour reaches it.
+    """
+    way, step = colour - below, target - below
     length = (way * way).sum(-1, keepdims=True)
-    best = ((target - below) * way).sum(-1, keepdims=True) / np.maximum(length, _LEAST)
-    exact = np.rint(np.clip(best, 0, 1) * 255) / np.float32(255)
-    return np.asarray(np.where(length > _FAR, exact, alpha), np.float32)
+    best = np.clip((step * way).sum(-1, keepdims=True) / np.maximum(length, _LEAST), 0, 1)
+    room = np.where(step > 0, 1 - below, below)
+    needed = np.where(np.abs(step) > _LEAST, np.abs(step) / np.maximum(room, _LEAST), 0).max(-1, keepdims=True)
+    fitted = np.where(length > _FAR, best, alpha)
+    exact = np.ceil(np.clip(np.maximum(fitted, needed), 0, 1) * 255 - np.float32(0.5)) / np.float32(255)
+    return np.asarray(exact, np.float32)

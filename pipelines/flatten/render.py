@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipelines.flatten.blend import MODES, SPECIAL, blend, canonical
 from pipelines.flatten.colour import encoded, light
-from pipelines.flatten.drawn import Drawn, Piece
+from pipelines.flatten.drawn import Drawn, Piece, cast_by
 from pipelines.flatten.effects import draw_style
 from pipelines.flatten.lower import isolated, runs
 from pipelines.flatten.own import own_pixels, pen_line, through, with_line
@@ -27,7 +27,8 @@ from schemas.design import LayerKind
 from schemas.geometry import Box, union
 
 Floats = npt.NDArray[np.float64]
-_BAND = 1 << 18
+_BAND = 1 << 16
+_NOWHERE = Box(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ class Renderer:
 
     def _adjusted(self, node: Adjustment, state: Picture, box: Box) -> Picture:
         colour, mode, blending = state.straight, canonical(node.blend_mode), node.blending
-        made = np.asarray(node.apply(colour), np.float64)
+        made = light(node.apply(encoded(colour))) if self.linear else node.apply(colour)
         mixed = np.asarray(blend(mode, colour, made) if mode in MODES else made, np.float64)
         mixed = _written(mixed, colour, blending.channels)
         share = self._strength(node, box) * node.fill_opacity
@@ -162,8 +163,7 @@ class Renderer:
         result = state.towards(result, share)
         if blending.channels is None:
             return result
-        kept = _written(result.straight, state.straight, blending.channels)
-        return Picture(result.alpha * np.where(state.alpha > 0, kept, result.straight), result.alpha)
+        return Picture(_written(result.colour, state.colour, blending.channels), result.alpha)
 
     def _placed(self, pixels: Pixels, where: Box, box: Box) -> tuple[Floats, Floats]:
         colour, alpha = _placed(pixels, where, box, self.channels)
@@ -236,14 +236,14 @@ class Renderer:
 
     def _paint(self, node: Node, *, solid: bool) -> tuple[Pixels, Box]:
         if isinstance(node, Leaf):
-            part = node.box.intersect(self.reach if node.style else self.visible)
+            part = node.box.intersect(self.reach)
             if part.empty:
                 return np.zeros((0, 0, self.channels + 1), np.uint8), part
             pixels = own_pixels(node, self.visible, self.channels, solid=solid)
             return pixels[part.within(node.box).slices], part
         if not isinstance(node, Group):
             return np.zeros((0, 0, self.channels + 1), np.uint8), Box(0, 0, 0, 0)
-        area = union([self.visible, self.reach.intersect(_extent(node))]) if node.style else self.visible
+        area = self.reach.intersect(_extent(node))
         area = area if node.clip is None else area.intersect(node.clip)
         out = np.zeros((area.height, area.width, self.channels + 1), np.uint8)
         for band in bands(area, _BAND):
@@ -279,9 +279,14 @@ class Bottoms:
 
 
 def _extent(group: Group) -> Box:
-    """The union of the boxes of all leaves in a group."""
-    boxes = [child.box for child in group.children if isinstance(child, Leaf)]
-    return union(boxes + [_extent(child) for child in group.children if isinstance(child, Group)])
+    """The box of all that a group may paint."""
+    boxes = []
+    for child in group.children:
+        box = _extent(child) if isinstance(child, Group) else child.box if isinstance(child, Leaf) else _NOWHERE
+        grow = cast_by(child.style)
+        if not box.empty:
+            boxes.append(Box(box.x0 - grow, box.y0 - grow, box.x1 + grow, box.y1 + grow))
+    return union(boxes)
 
 
 def _mask(node: Node, box: Box) -> Floats:

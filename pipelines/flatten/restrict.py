@@ -58,7 +58,10 @@ def gated(layer: StackLayer, blending: Blending) -> StackLayer:
 
 
 def only_channels(layers: list[StackLayer], node: Node, scope: Backdrop) -> list[StackLayer]:
-    """A unit that writes some colour channels and leaves the backdrop's in the others."""
+    """A unit that writes some colour channels and keeps what the backdrop contributes to the others.
+
+    That is its premultiplied value (measured in Photoshop 2026 by the Patchy project, docs/ps-compat.md).
+    """
     written = node.blending.channels
     if written is None or all(written) or not layers:
         return layers
@@ -69,8 +72,7 @@ def only_channels(layers: list[StackLayer], node: Node, scope: Backdrop) -> list
         rows = pixels[part.within(layer.box).slices]
         for channel in range(pixels.shape[2] - 1):
             if channel < len(written) and not written[channel]:
-                kept = rows[..., channel] * (1 - alpha) + colour[..., channel] * (255 * alpha)
-                rows[..., channel] = np.rint(kept)
+                rows[..., channel] = np.rint(colour[..., channel] * (255 * alpha))
     baked = replace(layer, pixels=pixels, reusable=False, lowering=_baked(layer))
     return [baked.noted("some channels only, the others baked from what lies below")]
 

@@ -1,7 +1,9 @@
 """Strokes along the edge of a shape.
 
 A stroke has two halves that meet on the edge of the shape: the inner one is confined to the shape, the outer one lies
-behind it and is hidden by it, so that the two and the shape add up to full coverage on an antialiased edge.
+behind it and is hidden by it, so that the two and the shape add up to full coverage on an antialiased edge. What is
+translucent counts as edge: the inner half replaces it, the outer one fills what it leaves open (measured in Photoshop
+2026 by the Patchy project, docs/layer-effects-render.md, as are shape-bursts).
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def _half(stroke: Stroke, shape: Shape, out: Box, width: float, *, inner: bool) 
     else:
         laid = grown(shape.box, widths(stroke)[1])
         piece = shape.painted("stroke", stroke.paint, cover, stroke.opacity, out, stroke.blend_mode, laid)
-    return replace(piece, concealed=not inner, cuts=None if stroke.overprint else _cuts(cover, piece))
+    return replace(piece, concealed=not inner, cuts=_taken(stroke, shape, cover, piece, inner=inner))
 
 
 def cover_over(stroke: Stroke, shape: Shape, out: Box) -> Plane:
@@ -75,10 +77,23 @@ def _distance(shape: Shape, out: Box, width: float, *, inner: bool) -> Plane:
 
 
 def _across(stroke: Stroke, distance: Plane, *, inner: bool) -> Plane:
-    """The position across a stroke, 0 at its inner border."""
-    within, beyond = widths(stroke)
-    outwards = -distance if inner else distance
-    return np.asarray((outwards + np.float32(within)) / np.float32(max(within + beyond, 1e-3)), np.float32)
+    """The position across a stroke, 0 where its outer rim ends and 1 where its inner one does, a px beyond each width;
+    a side without a width ends on the shape.
+    """
+    within, beyond = (width + 1 if width else 0.0 for width in widths(stroke))
+    outwards = -(distance + np.float32(0.5)) if inner else distance + np.float32(0.5)
+    return np.asarray((np.float32(beyond) - outwards) / np.float32(within + beyond), np.float32)
+
+
+def _taken(stroke: Stroke, shape: Shape, cover: Plane, piece: Piece, *, inner: bool) -> npt.NDArray[np.uint8] | None:
+    """What the stroke takes away of the layer: all under it, or overprinting what is translucent in its inner half."""
+    if not stroke.overprint:
+        return _cuts(cover, piece)
+    if not inner:
+        return None
+    alpha = shape.over(piece.box)
+    translucent = (alpha > 0) & (alpha < 255)
+    return _cuts(cover * translucent, piece) if translucent.any() else None
 
 
 def _cuts(cover: Plane, piece: Piece) -> npt.NDArray[np.uint8] | None:
@@ -91,5 +106,5 @@ def _cuts(cover: Plane, piece: Piece) -> npt.NDArray[np.uint8] | None:
     alpha = piece.pixels[..., -1] * np.float32(1 / 255)
     if float((cover - alpha).max(initial=0)) <= 1 / 255:
         return None
-    cut = np.divide(cover - alpha, 1 - alpha, out=np.zeros_like(cover), where=alpha < 1)
+    cut = np.divide(np.maximum(cover - alpha, 0), 1 - alpha, out=np.zeros_like(cover), where=alpha < 1)
     return to_bytes(cut)

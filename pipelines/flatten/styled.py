@@ -53,13 +53,14 @@ class Styled:
             drawn = replace(drawn, inside=())
         together = blending.clipped_as_group or not self.tops
         run = lowerer.clip(shaped, self.tops, base.name) if together else shaped
-        run = blended(run, Blend(base.blend_mode, shaped=True), self.scope, lowerer.visible, name=base.name)
         parts = self._behind(drawn.behind)
+        ground = self._ground(parts)
+        run = blended(run, Blend(base.blend_mode, shaped=True), ground, lowerer.visible, name=base.name)
         parts += self._own(run, len(shaped), seen)
         if not together:
-            parts += self._tops(run)
+            parts += self._tops(run, ground)
         slot = "own 0" if self._single and len(run) == 1 and together else "effects"
-        parts += self._inside(drawn.inside, run, slot)
+        parts += self._inside(drawn.inside, run, slot, ground)
         parts += self._above(drawn.above, slot, parts)
         return assembled(parts, self._slots(parts), self._strength)
 
@@ -96,8 +97,15 @@ class Styled:
     def _inside_first(self, shaped: list[StackLayer], inside: Sequence[Piece]) -> list[StackLayer]:
         """The layer's paint with its inner effects in it, before anything is clipped to it."""
         whole = shaped[0] if len(shaped) == 1 else merged(shaped, self.base.name, "inner effects of a group")
-        parts = [Part(whole, "own", ""), *self._inside(inside, [whole], "")]
+        parts = [Part(whole, "own", ""), *self._inside(inside, [whole], "", self.scope)]
         return assembled(parts, {"": whole}, lambda _: 1.0)
+
+    def _ground(self, behind: Sequence[Part]) -> Backdrop:
+        """What the layer's own paint lies on: also what is cast behind it and shows through."""
+        seen = [part.layer for part in behind if part.role == "behind"]
+        if not seen:
+            return self.scope
+        return Backdrop(self.lowerer.channels, start=self.scope, sealed=True, layers=seen)
 
     def _behind(self, pieces: Sequence[Piece]) -> list[Part]:
         """What lies behind; of a group it is a layer of its own, of a layer only what it casts is, if that is asked."""
@@ -110,9 +118,9 @@ class Styled:
                 made.append(replace(part, role="concealed") if piece.concealed else part)
         return made
 
-    def _tops(self, run: Sequence[StackLayer]) -> list[Part]:
+    def _tops(self, run: Sequence[StackLayer], ground: Backdrop) -> list[Part]:
         """Clipped layers that blend alone, at full strength whatever the base's fill is; their knockouts pierce it."""
-        scope = self._inner_scope(run)
+        scope = self._inner_scope(run, ground)
         made: list[Part] = []
         for i, top in enumerate(self.tops):
             if top.blending.knockout != "none":
@@ -132,21 +140,21 @@ class Styled:
         nothing = np.zeros((box.height, box.width, self.lowerer.channels + 1), np.uint8)
         return [Part(StackLayer(nothing, box, top.name, LayerKind.IMAGE), "inside", slot, cuts=cuts)]
 
-    def _inside(self, pieces: Sequence[Piece], run: Sequence[StackLayer], slot: str) -> list[Part]:
+    def _inside(self, pieces: Sequence[Piece], run: Sequence[StackLayer], slot: str, ground: Backdrop) -> list[Part]:
         if not pieces:
             return []
-        scope = self._inner_scope(run)
+        scope = self._inner_scope(run, ground)
         made = [part for piece in pieces for part in self._painted(piece, scope, "inside", slot)]
         if scope.solid:  # they depend on the layer's own colour alone
             made = [replace(part, layer=replace(part.layer, reusable=True)) for part in made]
         return made
 
-    def _inner_scope(self, run: Sequence[StackLayer]) -> Backdrop:
+    def _inner_scope(self, run: Sequence[StackLayer], ground: Backdrop) -> Backdrop:
         """What inner pieces are painted on: the layer's paint as if its shape had no edge."""
         channels = self.lowerer.channels
         if self.base.fill_opacity >= 1:
             return Backdrop(channels, solid=True, base=len(run), layers=list(run))
-        scope = Backdrop(channels, start=self.scope, sealed=True)
+        scope = Backdrop(channels, start=ground, sealed=True)
         whole = run[0] if len(run) == 1 else merged(run, self.base.name, "")
         pixels = whole.pixels.copy()
         level = np.uint8(round(255 * self.base.fill_opacity))

@@ -93,7 +93,8 @@ def pierced(node: Node, own: Sequence[StackLayer], scope: Backdrop) -> None:
     """
 
     def left(box: Box) -> Plane:
-        return 1 - knocked(node, own, box)
+        k = knocked(node, own, box)  # the layer's own paint hides k * fill of what is left
+        return np.asarray((1 - k) / np.maximum(1 - k * np.float32(node.fill_opacity), _COVERED), np.float32)
 
     at: Backdrop | None = scope
     while at is not None:

@@ -1,5 +1,4 @@
-"""Reading PSD and PSB with psd-tools: the header against the limits, then the tree, the merged picture and a full
-render.
+"""Reading PSD and PSB with psd-tools: the header against the limits, then the tree and the merged picture.
 
 The tree says what the file says; what the reader cannot make sense of is named in ``Node.undrawn``.
 """
@@ -9,17 +8,15 @@ from __future__ import annotations
 import logging
 import struct
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from psd_tools import PSDImage
 from psd_tools.api.layers import Group
 from psd_tools.constants import ColorMode
 from psd_tools.psd.parse_limits import ParseLimitError
 
 from pipelines.errors import Rejected
-from pipelines.formats.limits import ReadLimits, first_line, unreadable
+from pipelines.formats.limits import ReadLimits, unreadable
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_nodes import Reader
 from pipelines.formats.psd_open import opened
@@ -59,7 +56,6 @@ def read(path: Path, limits: ReadLimits) -> Document:
             height=height,
             nodes=nodes,
             preview=preview,
-            render=_render(psd) if nodes else None,
             colour_mode=psd.color_mode.name,
             depth=psd.depth,
             space=colours.space,
@@ -98,20 +94,3 @@ def _checked_header(data: bytes, limits: ReadLimits) -> tuple[int, int]:
 def _flat(pixels: Rgba) -> bool:
     """Whether every pixel is the same."""
     return bool((pixels == pixels[0, 0]).all())
-
-
-def _render(psd: PSDImage) -> Callable[[], Rgba | None]:
-    """The whole document drawn by psd-tools, without its merged picture; None where it cannot."""
-
-    def render() -> Rgba | None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return np.array(psd.composite(ignore_preview=True).convert("RGBA"))
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a compositor may fail on anything; then there is no reference
-            logging.getLogger(__name__).info("psd-tools cannot render it: %s", first_line(error))
-            return None
-
-    return render
