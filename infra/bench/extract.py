@@ -157,6 +157,9 @@ def memory_rows(memory: dict[str, Memory]) -> list[tuple[str, str, str]]:
         if ratios:
             spread = ", ".join(f"{v:.1f}" for v in (statistics.median(ratios), _at(ratios, 0.95), ratios[-1]))
             rows.append(("their peak in multiples of these: median, 95th percentile, worst", spread, bar))
+            whole = sorted(m.peak / (m.layers + m.canvas) for m in memory.values() if m.layers >= least)
+            spread = ", ".join(f"{v:.1f}" for v in (statistics.median(whole), _at(whole, 0.95), whole[-1]))
+            rows.append(("the same of the layers and the canvas, which every design composites to", spread, ""))
     peaks = sorted(found.peak / _MIB for found in memory.values())
     if peaks:
         spread = ", ".join(f"{v:.1f}" for v in (statistics.median(peaks), _at(peaks, 0.95), peaks[-1]))

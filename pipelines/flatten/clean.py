@@ -28,7 +28,7 @@ def contributing(layers: Sequence[StackLayer], visible: Box) -> list[StackLayer]
     kept: list[StackLayer] = []
     for layer in reversed(layers):
         part = layer.box.intersect(visible)
-        alpha = layer.pixels[part.within(layer.box).slices][..., 3]
+        alpha = layer.pixels[part.within(layer.box).slices][..., -1]
         spot = part.within(visible).slices
         if np.any((alpha > 0) & ~hidden[spot]):
             kept.append(layer)

@@ -116,12 +116,11 @@ def _mixed(parts: Sequence[tuple[Part, Plane]], area: Box) -> tuple[Plane, Plane
 def _weights(parts: Sequence[Part], band: Box) -> list[Plane]:
     """Each part's share of the final colour in ``band`` before the unit's opacity."""
     weights = [_alpha(part, band) for part in parts]
-    for family in (("own",), ("behind", "concealed")):
-        through = np.ones((band.height, band.width), np.float32)
-        for i in reversed(range(len(parts))):
-            if parts[i].role in family:
-                alpha, weights[i] = weights[i], np.asarray(weights[i] * through, np.float32)
-                through = through * (1 - alpha) * (1 - _cut(parts[i], band))
+    under = _stacked(parts, weights, ("behind",), band)  # what shows of those behind through the shape
+    for i, weight in _stacked(parts, weights, ("own",), band).items():
+        weights[i] = weight
+    for i, weight in _stacked(parts, weights, ("behind", "concealed"), band).items():
+        weights[i] = weight
     own = [i for i, part in enumerate(parts) if part.role == "own"]
     shape: Plane = np.asarray(sum((weights[i] for i in own), np.zeros((band.height, band.width), np.float32)))
     body: list[int] = []
@@ -137,13 +136,24 @@ def _weights(parts: Sequence[Part], band: Box) -> list[Plane]:
     kept = np.clip(shape - sum(weights[i] for i in body), 0, 1) if body else shape
     for i, part in enumerate(parts):
         if part.role in ("behind", "concealed"):
-            weights[i] = weights[i] * (1 - shape + (kept if part.role == "behind" else 0))
+            weights[i] = weights[i] * (1 - shape) + (under[i] * kept if part.role == "behind" else 0)
             body.append(i)
     for i, part in enumerate(parts):
         if part.role == "above":
             alpha = weights[i]
             _under(weights, body, (1 - alpha) * (1 - _cut(part, band)))
             body.append(i)
+    return weights
+
+
+def _stacked(parts: Sequence[Part], alphas: Sequence[Plane], roles: Sequence[Role], band: Box) -> dict[int, Plane]:
+    """The weights of the parts of some roles among themselves."""
+    weights: dict[int, Plane] = {}
+    through = np.ones((band.height, band.width), np.float32)
+    for i in reversed(range(len(parts))):
+        if parts[i].role in roles:
+            weights[i] = np.asarray(alphas[i] * through, np.float32)
+            through = through * (1 - alphas[i]) * (1 - _cut(parts[i], band))
     return weights
 
 
