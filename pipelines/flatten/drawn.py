@@ -49,3 +49,12 @@ def cast_by(style: Sequence[AnyEffect]) -> int:
     """How far a style may paint out of its layer's shape, in px."""
     lengths = ("size", "distance", "soften")
     return max((math.ceil(sum(getattr(effect, name, 0.0) for name in lengths)) + 2 for effect in style), default=0)
+
+
+_INTERIOR = ("color-overlay", "gradient-overlay", "pattern-overlay", "satin", "inner-glow")
+
+
+def interior(pieces: Sequence[Piece]) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    """The inner pieces that "blend interior effects as group" makes part of the layer's paint, and the others."""
+    count = sum(piece.name in _INTERIOR for piece in pieces)
+    return tuple(pieces[:count]), tuple(pieces[count:])

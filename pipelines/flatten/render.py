@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipelines.flatten.blend import MODES, SPECIAL, blend, canonical
 from pipelines.flatten.colour import encoded, light
-from pipelines.flatten.drawn import Drawn, Piece, cast_by
+from pipelines.flatten.drawn import Drawn, Piece, cast_by, interior
 from pipelines.flatten.effects import draw_style
 from pipelines.flatten.lower import isolated, runs
 from pipelines.flatten.own import own_pixels, pen_line, through, with_line
@@ -192,11 +192,11 @@ class Renderer:
     def _body(self, base: Node, tops: Sequence[Node], own: Picture, inside: Picture, drawn: Drawn, box: Box) -> Picture:
         """The unit as if its shape were everywhere: ``own`` paint, what is clipped to it, inner pieces."""
         blending, bottom = base.blending, inside
-        pieces = list(drawn.inside)
+        pieces = drawn.inside
         if blending.interior_as_group:
-            for piece in pieces:
+            first, pieces = interior(pieces)
+            for piece in first:
                 own = self._piece(own, piece, box)
-            pieces = []
         if tops and blending.clipped_as_group:
             own = self.nodes_on(tops, own, own, box)
         inside = inside.under(own.straight, own.alpha, base.blend_mode, base.fill_opacity)

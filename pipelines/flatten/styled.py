@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.bake import Blend, blended, merged
-from pipelines.flatten.drawn import Drawn, Piece
+from pipelines.flatten.drawn import Drawn, Piece, interior
 from pipelines.flatten.effects import draw_style
 from pipelines.flatten.own import pen_line, with_line
 from pipelines.flatten.planes import Plane, mask_plane
@@ -49,8 +49,9 @@ class Styled:
             return []
         drawn = self._drawn(shaped)
         if blending.interior_as_group and drawn.inside:
-            shaped = self._inside_first(shaped, drawn.inside)
-            drawn = replace(drawn, inside=())
+            first, rest = interior(drawn.inside)
+            shaped = self._inside_first(shaped, first) if first else shaped
+            drawn = replace(drawn, inside=rest)
         together = blending.clipped_as_group or not self.tops
         run = lowerer.clip(shaped, self.tops, base.name) if together else shaped
         parts = self._behind(drawn.behind)
