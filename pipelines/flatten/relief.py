@@ -93,11 +93,14 @@ def _slanted(alpha: npt.NDArray[np.uint8], width: int) -> Plane:
 
 
 def _profiled(bevel: Bevel, share: Plane) -> Plane:
-    """The contour as the profile of the slope, as steep as the range is short."""
+    """The contour as the profile of the slope, as steep as the range is short; beyond the slope it goes on evenly."""
     top = 1.0 if bevel.technique == "smooth" else 2.0
     low, high = {"inner": (top / 2, top), "outer": (0.0, top / 2)}.get(bevel.kind, (0.0, top))
-    level = np.clip((share - np.float32(low)) / np.float32(high - low), 0, 1)
-    return mapped(level, bevel.contour) * np.float32((high - low) / max(bevel.contour_range, 0.01))
+    within = np.clip(share, low, high)
+    height = mapped((within - np.float32(low)) / np.float32(high - low), bevel.contour) * np.float32(high - low)
+    height += share - within
+    height /= np.float32(max(bevel.contour_range, 0.01))
+    return height
 
 
 def _texture(bevel: Bevel, texture: Texture, region: Box) -> Plane:

@@ -1,6 +1,6 @@
 """Drop and inner shadows, glows and satin: all of them the blurred shape, seen from another side.
 
-Offsets, spread, range and satin as observed in previews; what happens at a size of 0 and to halves of a px as measured
+Offsets, spread, range and satin as observed in previews; what happens at a size of 0 as measured
 in Photoshop 2026 by the Patchy project, docs/layer-effects-render.md.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.flatten.blur import kernel_width
+from pipelines.flatten.blur import kernel_width, rounded
 from pipelines.flatten.distance import edge_distance
 from pipelines.flatten.drawn import Piece
 from pipelines.flatten.gradient import ramp_pixels
@@ -26,13 +26,11 @@ _FADE = 32.0  # 1 / the level over which a gradient glow fades out before its gr
 
 
 def offset(angle: float, distance: float) -> tuple[int, int]:
-    """(dx, dy) in whole px away from a light at ``angle`` degrees, y down; halves are rounded towards 0."""
+    """(dx, dy) in whole px away from a light at ``angle`` degrees, y down; halves are rounded right and down,
+    as previews show it.
+    """
     turn = math.radians(angle)
-    return _whole(-distance * math.cos(turn)), _whole(distance * math.sin(turn))
-
-
-def _whole(way: float) -> int:
-    return int(math.copysign(math.ceil(abs(way) - 0.5 - 1e-6), way))
+    return rounded(-distance * math.cos(turn) + 1e-6), rounded(distance * math.sin(turn) + 1e-6)
 
 
 def shadow_piece(shadow: Shadow, shape: Shape) -> Piece | None:
@@ -83,7 +81,8 @@ def _spread_out(glow: Glow, shape: Shape, out: Box) -> Plane:
     if not kernel_width(glow.size):
         return np.zeros((out.height, out.width), np.float32)
     level = _precise(glow, shape, out) if glow.precise else shape.soft(out, glow.size, glow.spread, inner=glow.inner)
-    return np.minimum(level / np.float32(max(glow.range, 0.01)), np.float32(1))
+    gained: Plane = np.minimum(level / np.float32(max(glow.range, 0.01)), np.float32(1))
+    return gained
 
 
 def _precise(glow: Glow, shape: Shape, out: Box) -> Plane:

@@ -7,6 +7,7 @@ after its ICC conversion; here values are rounded, alpha is kept and the white g
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from pipelines.formats.tree import Pixels
 from schemas.compositing import Rgba
 from schemas.ledger import Code
 
+_ROWS = 256
 _ALPHA_NAMES = (Resource.ALPHA_IDENTIFIERS, Resource.ALPHA_NAMES_UNICODE, Resource.ALPHA_NAMES_PASCAL)
 
 
@@ -79,17 +81,26 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
     _check_length(psd)
     with unreadable("the merged picture"), strict_decompression():
         planes: Any = psd._record.image_data.get_data(psd._record.header)
-    index = _alpha_index(psd, colours)
     colour = [colours.plane(planes[i], width, height) for i in range(min(colours.count, psd.channels))]
     if len(colour) < colours.count:
         colour = colour[:1] * colours.count
     alpha = None
     if has_alpha(psd, colours):
-        alpha = colours.plane(planes[index], width, height, linear=False)
-        veiled = (alpha > 0) & (alpha < 255)
-        if colours.mode in (ColorMode.RGB, ColorMode.GRAYSCALE) and veiled.any():
-            colour = [_without_white(plane, alpha, veiled) for plane in colour]
+        alpha = colours.plane(planes[_alpha_index(psd, colours)], width, height, linear=False)
+    del planes
     out = np.empty((height, width, 4), np.uint8)
+    for top in range(0, height, _ROWS):
+        rows = slice(top, top + _ROWS)
+        _fill(out[rows], [plane[rows] for plane in colour], None if alpha is None else alpha[rows], colours)
+    return out
+
+
+def _fill(out: Rgba, colour: Sequence[Plane], alpha: Plane | None, colours: Colours) -> None:
+    """Some rows of the merged picture, sRGB, from its stored planes."""
+    if alpha is not None and colours.mode in (ColorMode.RGB, ColorMode.GRAYSCALE):
+        veiled = (alpha > 0) & (alpha < 255)
+        if veiled.any():
+            colour = [_without_white(plane, alpha, veiled) for plane in colour]
     if colours.space.convert is None:
         colours.fill(out, colour)
     else:
@@ -97,7 +108,6 @@ def merged(psd: PSDImage, colours: Colours, limits: ReadLimits) -> Rgba | None:
     out[..., 3] = 255 if alpha is None else alpha
     if alpha is not None:
         out[alpha == 0] = 0
-    return out
 
 
 def has_alpha(psd: PSDImage, colours: Colours) -> bool:

@@ -74,8 +74,9 @@ def test_effects_without_size() -> None:
     assert (plane(centre)[SQUARE.slices] == 255).all()
 
 
-@pytest.mark.parametrize(("angle", "distance", "dx"), [(60, 5, -2), (120, 5, 2), (60, 5.2, -3)])
-def test_half_a_pixel_of_offset_is_rounded_down(angle: float, distance: float, dx: int) -> None:
+@pytest.mark.parametrize(("angle", "distance", "dx"), [(60, 5, -2), (120, 5, 3), (60, 5.2, -3)])
+def test_half_a_pixel_of_offset_is_rounded_to_the_right(angle: float, distance: float, dx: int) -> None:
+    """The first as measured, the second from an embedded preview."""
     (piece,) = drawn(Shadow(colour=BLACK, angle=angle, distance=distance, size=0)).behind
     assert piece.box.x0 <= SQUARE.x0 + dx
     assert plane(piece)[40].nonzero()[0][0] == SQUARE.x0 + dx
@@ -103,11 +104,7 @@ def test_the_inner_band_replaces_translucent_content(position: str, opacity: flo
     band = plane(piece)[SQUARE.slices]
     assert (band == round(255 * opacity)).all()
     left = (1 - band / 255) * (1 if piece.cuts is None else 1 - piece.cuts / 255)
-    if opacity == 1:
-        assert not left.any()
-    else:
-        assert piece.cuts is not None and (piece.cuts == 255 * np.ones((20, 20)) * (1 - 0) - 255 + piece.cuts).all()
-        assert np.allclose(left, 0, atol=0.01)
+    assert np.allclose(left, 0, atol=0.01)
 
 
 def test_the_outer_band_lies_under_translucent_content_and_its_last_ring_is_as_translucent() -> None:
