@@ -6,6 +6,7 @@ from pipelines.flatten import clean
 from pipelines.flatten.canvas import coverage, on_canvas, overflow, reach
 from pipelines.flatten.check import check, check_size, errors, reference, summed, worst_region
 from pipelines.flatten.colour import to_srgb
+from pipelines.flatten.dissolve import settled
 from pipelines.flatten.lower import lowered
 from pipelines.flatten.planes import composite_banded
 from pipelines.flatten.render import render_tree
@@ -35,7 +36,7 @@ def lower(document: Document, config: FlattenConfig) -> Stack:
     document, factor = at_most(document, config.max_side)
     layers = lowered(document, reach(document.visible, config.max_canvas_ratio), config.shadows)
     layers = clean.contributing(layers, document.visible)
-    layers = to_srgb(layers, document.space, document.visible)
+    layers = settled(to_srgb(layers, document.space, document.visible), document)
     canvas, visible, layers = on_canvas(layers, document.visible, config.max_canvas_ratio)
     layers = clean.with_background(clean.at_most(layers, config.max_layers), visible)
     whole = composite_banded([layer.placed for layer in layers], canvas)

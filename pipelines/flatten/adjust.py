@@ -10,9 +10,10 @@ import numpy as np
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.blend import MODES, blend, canonical
 from pipelines.flatten.own import through
-from pipelines.flatten.planes import Plane, coverage_of, mask_plane
+from pipelines.flatten.planes import Plane, coverage_of
 from pipelines.flatten.push import Change, Floats, changed, pushed
 from pipelines.flatten.stack import StackLayer, brief
+from pipelines.flatten.weights import strength_of
 from pipelines.formats.tree import Adjustment, Node
 from schemas.design import Lowering
 from schemas.geometry import Box
@@ -96,9 +97,3 @@ def _change(node: Adjustment, gates: tuple[Gate, ...]) -> Change:
         return np.asarray(colours + share[..., None] * (mixed - colours), np.float32)
 
     return change
-
-
-def strength_of(node: Node, box: Box) -> Plane | float:
-    """Opacity, fill and mask of a node in ``box``."""
-    share = node.opacity * node.fill_opacity
-    return share if node.mask is None else np.asarray(mask_plane(node.mask, box) * np.float32(share), np.float32)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipelines.flatten.planes import Plane, alpha_of
 from pipelines.flatten.stack import StackLayer
 from pipelines.formats.tree import Node
+from schemas.design import LayerKind
 from schemas.geometry import Box
 
 Floats = npt.NDArray[np.float32]
@@ -60,6 +61,21 @@ class Backdrop:
     @property
     def _on_solid(self) -> bool:
         return self.solid or (self.start is not None and self.start._on_solid)
+
+    def floor(self, deep: bool) -> Backdrop:
+        """What a knockout in this scope reveals: the bottom of its group, or of the document for a deep one."""
+        at = self
+        while deep and at.below is not None:
+            at = at.below
+        ground = at.layers[: at.grounded]
+        return Backdrop(self.channels, at.start, None, True, at.solid, len(ground), ground)
+
+    @property
+    def grounded(self) -> int:
+        """How many of the lowest layers no knockout takes away: those that clipped ones keep to, or the background."""
+        if self.solid:
+            return self.base
+        return int(self.start is None and bool(self.layers) and self.layers[0].kind is LayerKind.BACKGROUND)
 
     def add(self, layers: Iterable[StackLayer]) -> None:
         """Paint ``layers``; on a solid backdrop only where its first ``base`` layers are, whose alpha stays."""

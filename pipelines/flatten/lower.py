@@ -97,16 +97,20 @@ class Lowerer:
         own = self.own(base, scope)
         if not own:
             return
-        if base.blending.knockout != "none":
-            pierced(base, own, scope)
+        knockout, below = base.blending.knockout, scope
+        if knockout != "none":
+            below = scope.floor(knockout == "deep")
         if _plain(base, tops):
             own = only_where(own, base.blending, scope)
             run = self.clip(self.fade(base, own, strength(base)), tops, base.name)
             how = Blend(base.blend_mode, base.fill_opacity)
-            made = blended(run, how, scope, self.visible, name=base.name)
+            made = blended(run, how, below, self.visible, name=base.name)
         else:
-            made = Styled(self, base, tops, scope).lowered(own)
-        scope.add(only_channels(made, base, scope))
+            made = Styled(self, base, tops, below).lowered(own)
+        made = only_channels(made, base, scope)
+        if knockout != "none":
+            pierced(base, own, scope)
+        scope.add(made)
 
     def clip(self, painted: list[StackLayer], tops: Sequence[Node], name: str) -> list[StackLayer]:
         """``painted`` with ``tops`` painted on it and only there."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from pipelines.flatten.blur import rounded
 from pipelines.flatten.planes import bands
 from pipelines.formats.style import Pattern
 from pipelines.formats.tree import Pixels
@@ -24,8 +25,8 @@ def pattern_pixels(pattern: Pattern, box: Box) -> Pixels:
     if not pattern.tile.size:
         return np.zeros((box.height, box.width, pattern.tile.shape[2]), np.uint8)
     ox, oy = pattern.origin
-    if pattern.scale == 1 and pattern.angle % 360 == 0 and ox == int(ox) and oy == int(oy):
-        return _repeated(pattern.tile, box.shift(-int(ox), -int(oy)))
+    if pattern.scale == 1 and pattern.angle % 360 == 0:
+        return _repeated(pattern.tile, box.shift(-rounded(ox), -rounded(oy)))
     return _resampled(pattern, box)
 
 

@@ -21,7 +21,7 @@ from pipelines.formats.style import Bevel, Texture
 from schemas.geometry import Box
 
 Plane = npt.NDArray[np.float32]
-_FADE = 32.0  # 1 / the share of the way up under which the light fades out, as observed
+_FADE = 3.0  # under a third of how high the first px of a straight edge lies the light fades out, as observed
 _CHISEL_SOFTNESS = 4  # px of blur between the planes of a soft chisel
 _SHALLOWEST = 0.25  # depth of an emboss
 
@@ -64,7 +64,7 @@ def light(bevel: Bevel, alpha: npt.NDArray[np.uint8], region: Box, *, sunken: bo
     if bevel.gloss is not None:
         lit = mapped(np.clip(lit, 0, 1), bevel.gloss)
     lit -= flat
-    lit *= np.minimum(share * np.float32(_FADE), 1)
+    lit *= np.minimum(share * np.float32(_FADE / _first(bevel)), 1)
     lit += flat
     return blurred(lit, kernel_width(bevel.soften))
 
@@ -74,6 +74,11 @@ def _share(bevel: Bevel, alpha: npt.NDArray[np.uint8]) -> Plane:
     width = width_of(bevel)
     smooth = bevel.technique == "smooth"
     return blurred(alpha * np.float32(1 / 255), width) if smooth else _slanted(alpha, width)
+
+
+def _first(bevel: Bevel) -> float:
+    """The share of the way up at which the first px of a straight edge lies."""
+    return 1 / max(width_of(bevel), 1) ** (2 if bevel.technique == "smooth" else 1)
 
 
 def _height(bevel: Bevel, share: Plane) -> Plane:

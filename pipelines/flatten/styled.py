@@ -57,32 +57,31 @@ class Styled:
         parts = self._behind(drawn.behind)
         ground = self._ground(parts)
         run = blended(run, Blend(base.blend_mode, shaped=True), ground, lowerer.visible, name=base.name)
-        parts += self._own(run, len(shaped), seen)
+        own_parts = self._own(run, len(shaped), seen)
+        parts += own_parts
         if not together:
-            parts += self._tops(run, ground)
+            parts += self._tops(own_parts, ground)
         slot = "own 0" if self._single and len(run) == 1 and together else "effects"
-        parts += self._inside(drawn.inside, run, slot, ground)
+        parts += self._inside(drawn.inside, own_parts, slot, ground)
         parts += self._above(drawn.above, slot, parts)
         return assembled(parts, self._slots(parts), self._strength)
 
-    def _silhouette(self, own: list[StackLayer]) -> tuple[list[StackLayer], StackLayer | None]:
-        """The paint as if the layer's fill had no transparency, whose shape effects follow; and how it really is."""
+    def _silhouette(self, own: list[StackLayer]) -> tuple[list[StackLayer], tuple[Levels, Box] | None]:
+        """The paint as if the layer's fill had no transparency, whose shape effects follow; and what of it shows."""
         base = self.base
         if not isinstance(base, Leaf) or base.fill is None or isinstance(base.fill, Solid) or not base.style:
             return own, None
-        return self.lowerer.own(base, self.scope, solid=True), own[0]
+        solid = self.lowerer.own(base, self.scope, solid=True)
+        return solid, (_share_of(own[0], solid[0]), solid[0].box)
 
-    def _own(self, run: Sequence[StackLayer], bases: int, seen: StackLayer | None) -> list[Part]:
+    def _own(self, run: Sequence[StackLayer], bases: int, seen: tuple[Levels, Box] | None) -> list[Part]:
         """The unit's paint, of which what is the base's own shows as its fill's transparency and blend-if say."""
         base, made = self.base, []
         for i, layer in enumerate(run):
-            if i >= bases:
-                made.append(Part(layer, "own", f"own {i}", base.fill_opacity))
-                continue
-            left = shown(layer, base.blending, self.scope)
-            if seen is not None:
-                left = _times(left, _share_of(seen, layer))
-            told = gated(layer, base.blending)
+            left = shown(layer, base.blending, self.scope) if i < bases else None
+            if seen is not None and i < bases:
+                left = _times(left, seen[0][layer.box.within(seen[1]).slices])
+            told = gated(layer, base.blending) if i < bases else layer
             made.append(Part(told, "own", f"own {i}", base.fill_opacity, left))
         return made
 
@@ -98,7 +97,8 @@ class Styled:
     def _inside_first(self, shaped: list[StackLayer], inside: Sequence[Piece]) -> list[StackLayer]:
         """The layer's paint with its inner effects in it, before anything is clipped to it."""
         whole = shaped[0] if len(shaped) == 1 else merged(shaped, self.base.name, "inner effects of a group")
-        parts = [Part(whole, "own", ""), *self._inside(inside, [whole], "", self.scope)]
+        own = Part(whole, "own", "")
+        parts = [own, *self._inside(inside, [own], "", self.scope)]
         return assembled(parts, {"": whole}, lambda _: 1.0)
 
     def _ground(self, behind: Sequence[Part]) -> Backdrop:
@@ -119,7 +119,7 @@ class Styled:
                 made.append(replace(part, role="concealed") if piece.concealed else part)
         return made
 
-    def _tops(self, run: Sequence[StackLayer], ground: Backdrop) -> list[Part]:
+    def _tops(self, run: Sequence[Part], ground: Backdrop) -> list[Part]:
         """Clipped layers that blend alone, at full strength whatever the base's fill is; their knockouts pierce it."""
         scope = self._inner_scope(run, ground)
         made: list[Part] = []
@@ -141,7 +141,7 @@ class Styled:
         nothing = np.zeros((box.height, box.width, self.lowerer.channels + 1), np.uint8)
         return [Part(StackLayer(nothing, box, top.name, LayerKind.IMAGE), "inside", slot, cuts=cuts)]
 
-    def _inside(self, pieces: Sequence[Piece], run: Sequence[StackLayer], slot: str, ground: Backdrop) -> list[Part]:
+    def _inside(self, pieces: Sequence[Piece], run: Sequence[Part], slot: str, ground: Backdrop) -> list[Part]:
         if not pieces:
             return []
         scope = self._inner_scope(run, ground)
@@ -150,18 +150,23 @@ class Styled:
             made = [replace(part, layer=replace(part.layer, reusable=True)) for part in made]
         return made
 
-    def _inner_scope(self, run: Sequence[StackLayer], ground: Backdrop) -> Backdrop:
+    def _inner_scope(self, run: Sequence[Part], ground: Backdrop) -> Backdrop:
         """What inner pieces are painted on: the layer's paint as if its shape had no edge."""
         channels = self.lowerer.channels
-        if self.base.fill_opacity >= 1:
-            return Backdrop(channels, solid=True, base=len(run), layers=list(run))
+        layers = [part.layer for part in run]
+        if self.base.fill_opacity >= 1 and all(part.shown is None for part in run):
+            return Backdrop(channels, solid=True, base=len(run), layers=layers)
         scope = Backdrop(channels, start=ground, sealed=True)
-        whole = run[0] if len(run) == 1 else merged(run, self.base.name, "")
-        pixels = whole.pixels.copy()
-        level = np.uint8(round(255 * self.base.fill_opacity))
-        pixels[..., -1] = np.where(pixels[..., -1] > 0, level, np.uint8(0))
-        scope.add([replace(whole, pixels=pixels)])
+        scope.add([edgeless(part) for part in run] if len(run) == 1 else [self._edgeless(run)])
         return scope
+
+    def _edgeless(self, run: Sequence[Part]) -> StackLayer:
+        """Several layers as one that shows as they do together, as if their shape had no edge."""
+        apart = [replace(part, slot=str(i)) for i, part in enumerate(run)]
+        shown = merged(assembled(apart, {part.slot: part.layer for part in apart}, lambda _: 1.0), "", "")
+        whole = merged([part.layer for part in run], "", "")
+        share = _share_of(shown, whole)
+        return edgeless(Part(replace(whole, pixels=_under(whole, shown)), "own", "", 1.0, share))
 
     def _above(self, pieces: Sequence[Piece], slot: str, parts: Sequence[Part]) -> list[Part]:
         scope = Backdrop(self.lowerer.channels, start=self.scope, sealed=True)
@@ -206,6 +211,22 @@ class Styled:
 
 _SEVERITY = list(Lowering)
 _CAST = ("drop-shadow", "outer-glow")
+
+
+def edgeless(part: Part) -> StackLayer:
+    """An own part's layer with no more alpha than its fill and what shows of it say."""
+    pixels = part.layer.pixels.copy()
+    level = 255 * part.fill * (1.0 if part.shown is None else part.shown / np.float32(255))
+    pixels[..., -1] = np.where(pixels[..., -1] > 0, np.rint(level), 0)
+    return replace(part.layer, pixels=pixels)
+
+
+def _under(whole: StackLayer, shown: StackLayer) -> Levels:
+    """The pixels of ``whole`` with the colours of ``shown``."""
+    pixels = whole.pixels.copy()
+    part = shown.box.intersect(whole.box)
+    pixels[part.within(whole.box).slices][..., :-1] = shown.pixels[part.within(shown.box).slices][..., :-1]
+    return pixels
 
 
 def _times(a: Levels | None, b: Levels) -> Levels:

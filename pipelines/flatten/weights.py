@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.planes import Plane, alpha_of, bands, coverage_of, mask_plane, trimmed
 from pipelines.flatten.stack import StackLayer, brief
 from pipelines.formats.tree import Mask, Node
-from schemas.design import LayerKind
 from schemas.geometry import Box, union
 
 Scale = Callable[[Box], "Plane | float"]
@@ -92,19 +92,31 @@ def pierced(node: Node, own: Sequence[StackLayer], scope: Backdrop) -> None:
     layers down to their base.
     """
 
-    def left(box: Box) -> Plane:
-        k = knocked(node, own, box)  # the layer's own paint hides k * fill of what is left
-        return np.asarray((1 - k) / np.maximum(1 - k * np.float32(node.fill_opacity), _COVERED), np.float32)
-
     at: Backdrop | None = scope
+    gates: list[Node] = []
     while at is not None:
-        ground = at.base if at.solid else int(bool(at.layers) and at.layers[0].kind is LayerKind.BACKGROUND)
-        rest = at.layers[ground:]
+        ground, rest = at.layers[: at.grounded], at.layers[at.grounded :]
         if rest:
+            left = partial(_left, node, own, tuple(gates))
             cut = reweigh(rest, [left] * len(rest), f"knocked out by {brief(node.name)!r}")
-            at.replace([*at.layers[:ground], *cut])
+            at.replace([*ground, *cut])
+        gates += [at.gate] if at.gate else []
         at = at.below if node.blending.knockout == "deep" else None
     scope.forget()
+
+
+def _left(node: Node, own: Sequence[StackLayer], gates: Sequence[Node], box: Box) -> Plane:
+    """What is left of what lies below a knockout, of which the layer's own paint hides its share once more."""
+    k: Plane = knocked(node, own, box)
+    for gate in gates:
+        k = np.asarray(k * strength_of(gate, box), np.float32)
+    return np.asarray((1 - k) / np.maximum(1 - k * np.float32(node.fill_opacity), _COVERED), np.float32)
+
+
+def strength_of(node: Node, box: Box) -> Plane | float:
+    """Opacity, fill and mask of a node in ``box``."""
+    share = node.opacity * node.fill_opacity
+    return share if node.mask is None else np.asarray(mask_plane(node.mask, box) * np.float32(share), np.float32)
 
 
 def knocked(node: Node, own: Sequence[StackLayer], box: Box) -> Plane:

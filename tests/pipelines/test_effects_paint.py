@@ -117,6 +117,14 @@ def test_a_pattern_repeats_from_its_origin() -> None:
     assert np.array_equal(pixels, tile()[(y - 1) % 3, (x - 2) % 4])
 
 
+def test_a_pattern_at_full_size_keeps_its_texels_wherever_it_begins() -> None:
+    box = Box(-5, -4, 9, 8)
+    whole, between = (
+        paint_pixels(Pattern(tile=tile(), origin=origin), box, box, DOCUMENT, 3) for origin in ((2, 1), (1.7, 1.3))
+    )
+    assert np.array_equal(whole, between)
+
+
 def test_a_pattern_scaled_up_is_linear_between_texels_on_whole_pixels() -> None:
     """Measured in Photoshop 2026 by the Patchy project, docs/layer-effects-render.md."""
     texels = np.full((1, 4, 4), 255, np.uint8)
