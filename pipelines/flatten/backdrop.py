@@ -19,10 +19,10 @@ from schemas.design import LayerKind
 from schemas.geometry import Box
 
 Floats = npt.NDArray[np.float32]
-SIDE = 512
+SIDE = 256
 """Of a tile, in px."""
-KEPT = 128
-"""Tiles that a backdrop keeps at most, 4 MiB each: a visible box of 4096 x 4096 px has 64. Others are drawn anew."""
+KEPT = 512
+"""Tiles that a backdrop keeps at most, 1 MiB each: a visible box of 4096 x 4096 px has 256. Others are drawn anew."""
 
 _Key = tuple[int, int]
 

@@ -17,7 +17,7 @@ from schemas.geometry import Box
 Plane = npt.NDArray[np.float32]
 """float32 ``[height, width]``, 0..1."""
 
-BAND_PIXELS = 1 << 20
+BAND_PIXELS = 1 << 16
 SQUARE = 256
 
 

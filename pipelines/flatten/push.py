@@ -57,7 +57,7 @@ def pushed(
 def changed(layer: StackLayer, change: Change) -> StackLayer:
     """The layer with its own colours changed; itself where nothing changes."""
     pixels, differs = None, False
-    for band in bands(layer.box, 1 << 18):
+    for band in bands(layer.box):
         rows = band.within(layer.box).slices
         own = layer.pixels[rows]
         new = (

@@ -76,6 +76,10 @@ def _resampled(pixels: npt.NDArray[np.uint8], width: int, height: int, region: _
     if pixels.ndim == 2:
         return np.array(Image.fromarray(pixels, "L").resize((width, height), _FILTER, box=region))
     channels = pixels.shape[2] - 1
+    if channels == 3:
+        return np.array(
+            Image.fromarray(np.ascontiguousarray(pixels), "RGBA").resize((width, height), _FILTER, box=region)
+        )
     out = np.empty((height, width, channels + 1), np.uint8)
     for first in range(0, channels, 3):
         three = [min(first + i, channels - 1) for i in range(3)]

@@ -145,9 +145,13 @@ class Styled:
         if not pieces:
             return []
         scope = self._inner_scope(run, ground)
-        made = [part for piece in pieces for part in self._painted(piece, scope, "inside", slot)]
-        if scope.solid:  # they depend on the layer's own colour alone
-            made = [replace(part, layer=replace(part.layer, reusable=True)) for part in made]
+        made: list[Part] = []
+        for piece in pieces:
+            if piece.cuts is not None and piece.blend_mode != "normal":  # it blends with what its cut lays bare
+                scope = self._inner_scope([_without(part, piece) for part in run], ground)
+            for part in self._painted(piece, scope, "inside", slot):
+                # on a solid scope it depends on the layer's own colour alone
+                made.append(replace(part, layer=replace(part.layer, reusable=True)) if scope.solid else part)
         return made
 
     def _inner_scope(self, run: Sequence[Part], ground: Backdrop) -> Backdrop:
@@ -177,8 +181,11 @@ class Styled:
 
     def _painted(self, piece: Piece, scope: Backdrop, role: Role, slot: str) -> list[Part]:
         layer = StackLayer(pixels=piece.pixels, box=piece.box, name=piece.name, kind=LayerKind.IMAGE)
+        if piece.cuts is not None and role == "behind":
+            scope = self.scope
         made = blended([layer], Blend(piece.blend_mode, effect=True), scope, self.lowerer.visible, name=piece.name)
-        scope.add(made)
+        if scope is not self.scope:
+            scope.add(made)
         return [Part(one, role, slot, cuts=_cut_to(piece, one.box)) for one in made]
 
     def _slots(self, parts: Sequence[Part]) -> dict[str, StackLayer]:
@@ -211,6 +218,16 @@ class Styled:
 
 _SEVERITY = list(Lowering)
 _CAST = ("drop-shadow", "outer-glow")
+
+
+def _without(part: Part, piece: Piece) -> Part:
+    """An own part without what a piece takes away of it."""
+    assert piece.cuts is not None
+    box = part.layer.box
+    left = np.full((box.height, box.width), 255, np.uint8)
+    inner = piece.box.intersect(box)
+    left[inner.within(box).slices] -= piece.cuts[inner.within(piece.box).slices]
+    return replace(part, shown=left if part.shown is None else _times(part.shown, left))
 
 
 def edgeless(part: Part) -> StackLayer:

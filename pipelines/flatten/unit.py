@@ -55,7 +55,7 @@ def assembled(
     names = list(dict.fromkeys(part.slot for part in parts))
     boxes = [union(part.layer.box for part in parts if part.slot == name) for name in names]
     made = [np.zeros((box.height, box.width, parts[0].layer.pixels.shape[2]), np.uint8) for box in boxes]
-    for band in bands(union(boxes), max(1 << 14, (1 << 22) // max(1, len(parts)))):
+    for band in bands(union(boxes), max(1 << 13, (1 << 18) // max(1, len(parts)))):
         _assemble(parts, names, band, boxes, made, strength(band))
     layers = [
         replace(slots[name], pixels=pixels, box=box) for name, pixels, box in zip(names, made, boxes, strict=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from psd_tools import PSDImage
 from psd_tools.constants import Resource
 from psd_tools.psd.descriptor import Descriptor
@@ -21,6 +22,7 @@ from pipelines.formats.psd_swatches import BLACK, colour_of, of_rgb
 from pipelines.formats.style import (
     Bevel,
     Colour,
+    Curve,
     Glow,
     Overlay,
     Paint,
@@ -154,10 +156,16 @@ def bevel(data: Descriptor, source: Source) -> Bevel:
         angle=source.light.angle if from_global else angle(data, b"lagl", 120.0),
         altitude=source.light.altitude if from_global else number(data, b"Lald", 30.0, 0.0, 90.0),
         gloss=contour(child(data, b"TrnS")),
-        contour=contour(child(data, b"MpgS")) if shaped else None,
+        contour=_shaping(child(data, b"MpgS")) if shaped else None,
         contour_range=number(data, b"Inpr", 50.0, 1.0, 100.0) / 100,
         texture=_texture(data, source) if flag(data, b"useTexture", False) else None,
     )
+
+
+def _shaping(data: Descriptor | None) -> Curve:
+    """A bevel's contour, a straight one too: its range counts."""
+    found = contour(data)
+    return np.linspace(0, 1, 256, dtype=np.float32) if found is None else found
 
 
 def _shadow(data: Descriptor, source: Source, inner: bool) -> Shadow:
@@ -185,7 +193,7 @@ def _glow(data: Descriptor, source: Source, inner: bool) -> Glow | None:
         inner=inner,
         size=number(data, b"blur", 5.0, 0.0, MAX_SIZE),
         spread=_share(data, b"Ckmt", 0.0),
-        range=number(data, b"Inpr", 50.0, 1.0, 100.0) / 100,
+        range=number(data, b"Inpr", 100.0, 1.0, 100.0) / 100,
         precise=enum(data, b"GlwT") == b"PrBL",
         from_centre=inner and enum(data, b"glwS") == b"SrcC",
         noise=_share(data, b"Nose", 0.0),
