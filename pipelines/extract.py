@@ -67,6 +67,8 @@ def extract_file(fetched: Fetched, config: ExtractConfig) -> tuple[Sample, Signa
     """
     document = formats.read(fetched.path, fetched.format, config.read)
     stack = flatten(document, config.extract)
+    colour_mode, depth = document.colour_mode, document.depth
+    del document  # its pictures are not needed while ours are encoded
     members: dict[str, bytes] = {}
     try:
         for name, pixels in _pictures(stack):
@@ -86,8 +88,8 @@ def extract_file(fetched: Fetched, config: ExtractConfig) -> tuple[Sample, Signa
             bytes=fetched.bytes,
             family="",
             scale=stack.scale,
-            colour_mode=document.colour_mode,
-            depth=document.depth,
+            colour_mode=colour_mode,
+            depth=depth,
             source_layers=stack.source_layers,
         ),
         recomposition=stack.recomposition,

@@ -270,7 +270,7 @@ def _shard(context: Context, job: Job) -> tuple[BaseModel, Mapping[str, int]]:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("extract", 1, extract_config, _extract),
+        Stage("extract", 2, extract_config, _extract),
         Stage("caption", 1, lambda config: config.caption, _caption),
         Stage("group", 1, lambda config: config.group, _group),
         Stage("restyle", 1, lambda config: RestylingConfig(restyle=config.restyle, image=config.image), _restyle),

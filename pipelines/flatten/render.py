@@ -27,7 +27,7 @@ from schemas.design import LayerKind
 from schemas.geometry import Box, union
 
 Floats = npt.NDArray[np.float64]
-_BAND = 1 << 16
+_BAND = 1 << 15
 _NOWHERE = Box(0, 0, 0, 0)
 
 
@@ -112,6 +112,8 @@ class Renderer:
         for index, (base, tops) in enumerate(runs(nodes)):
             if root and index == 1 and isinstance(nodes[0], Leaf) and nodes[0].kind is LayerKind.BACKGROUND:
                 bottoms = Bottoms(state, state)
+            if isinstance(base, Leaf) and not base.style and base.box.intersect(box).empty:
+                continue
             if isinstance(base, Adjustment):
                 state = self._adjusted(base, state, box)
                 state = self.nodes(tops, state, box, bottoms) if tops else state

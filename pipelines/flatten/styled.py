@@ -150,8 +150,10 @@ class Styled:
             if piece.cuts is not None and piece.blend_mode != "normal":  # it blends with what its cut lays bare
                 scope = self._inner_scope([_without(part, piece) for part in run], ground)
             for part in self._painted(piece, scope, "inside", slot):
-                # on a solid scope it depends on the layer's own colour alone
-                made.append(replace(part, layer=replace(part.layer, reusable=True)) if scope.solid else part)
+                if scope.solid:  # what it became depends on the layer's own colour alone
+                    clean = replace(part.layer, reusable=True, lowering=Lowering.EXACT, notes=())
+                    part = replace(part, layer=clean)  # noqa: PLW2901
+                made.append(part)
         return made
 
     def _inner_scope(self, run: Sequence[Part], ground: Backdrop) -> Backdrop:
