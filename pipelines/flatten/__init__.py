@@ -1,4 +1,10 @@
-"""Flattening: a document's tree to a flat stack of normal-mode RGBA layers that recomposes (DESIGN section 5)."""
+"""Flattening: a document's tree to a flat stack of normal-mode RGBA layers that recomposes (DESIGN section 5).
+
+``lower`` walks the tree: ``styled`` and ``effects`` draw what layers cast and carry, ``bake``, ``adjust`` and ``push``
+make blend modes and adjustments plain layers, ``weights`` and ``unit`` find the alphas. ``colour`` then converts to
+sRGB, ``canvas`` and ``clean`` make the stack of what is left, and ``check`` holds it to the preview. ``render`` is the
+definition that all of it is tested against.
+"""
 
 from __future__ import annotations
 

@@ -58,10 +58,6 @@ class Backdrop:
         """The scope that what happens here may change too."""
         return None if self.sealed else self.start
 
-    @property
-    def _on_solid(self) -> bool:
-        return self.solid or (self.start is not None and self.start._on_solid)
-
     def floor(self, deep: bool) -> Backdrop:
         """What a knockout in this scope reveals: the bottom of its group, or of the document for a deep one."""
         at = self
@@ -97,7 +93,7 @@ class Backdrop:
         planes = self._planes(key)[:, rows, columns]
         alpha = planes[-1]
         straight = np.divide(planes[:-1], alpha, out=np.zeros_like(planes[:-1]), where=alpha > 0)
-        if self._on_solid:
+        if self.solid:
             alpha = (alpha > 0).astype(np.float32)
         return np.clip(straight, 0, 1).transpose(1, 2, 0), alpha
 
@@ -115,7 +111,7 @@ class Backdrop:
         tile, where = self._tiles.get(key), _box(key)
         first = tile.count if tile else 0
         new = [(i, layer) for i, layer in enumerate(self.layers[first:], first) if not layer.box.intersect(where).empty]
-        planes = tile.planes if tile else self.start._planes(key) if self.start else _empty(self.channels, SIDE)
+        planes = tile.planes if tile else self._bottom(key)
         if not new:
             return planes
         if tile is None:
@@ -125,6 +121,17 @@ class Backdrop:
         if tile is not None or self._kept() < KEPT:
             self._tiles[key] = _Tile(planes, len(self.layers))
         return planes
+
+    def _bottom(self, key: _Key) -> Floats:
+        """What the tile's first layer is painted onto; not to be written to."""
+        if self.start is None:
+            return _empty(self.channels, SIDE)
+        planes = self.start._planes(key)
+        if not self.start.solid:
+            return planes
+        alpha = planes[-1:]
+        opaque = np.divide(planes, alpha, out=np.zeros_like(planes), where=alpha > 0)
+        return opaque
 
     def _kept(self) -> int:
         return len(self._tiles) + (self.start._kept() if self.start else 0)

@@ -18,7 +18,7 @@ from pipelines.flatten.planes import Plane, mask_plane
 from pipelines.flatten.restrict import gated, shown
 from pipelines.flatten.stack import Shadows, StackLayer
 from pipelines.flatten.unit import Part, Role, assembled, shape_of
-from pipelines.flatten.weights import knocked
+from pipelines.flatten.weights import knocked, reweigh
 from pipelines.formats.style import Solid
 from pipelines.formats.tree import Leaf, Node
 from schemas.design import LayerKind, Lowering
@@ -114,6 +114,8 @@ class Styled:
         apart = not self._single or self.lowerer.shadows is Shadows.APART
         made: list[Part] = []
         for piece in pieces:
+            if piece.cuts is not None:
+                scope.replace(_without(scope.layers, piece))
             slot = "shadow" if apart and (piece.name in _CAST or not self._single) else "own 0"
             for part in self._painted(piece, scope, "behind", slot):
                 made.append(replace(part, role="concealed") if piece.concealed else part)
@@ -148,7 +150,8 @@ class Styled:
         made: list[Part] = []
         for piece in pieces:
             if piece.cuts is not None and piece.blend_mode != "normal":  # it blends with what its cut lays bare
-                scope = self._inner_scope([_without(part, piece) for part in run], ground)
+                under = _without([*self._solid(run), *(part.layer for part in made)], piece)
+                scope = Backdrop(self.lowerer.channels, start=ground, sealed=True, layers=under)
             for part in self._painted(piece, scope, "inside", slot):
                 if scope.solid:  # what it became depends on the layer's own colour alone
                     clean = replace(part.layer, reusable=True, lowering=Lowering.EXACT, notes=())
@@ -163,16 +166,18 @@ class Styled:
         if self.base.fill_opacity >= 1 and all(part.shown is None for part in run):
             return Backdrop(channels, solid=True, base=len(run), layers=layers)
         scope = Backdrop(channels, start=ground, sealed=True)
-        scope.add([edgeless(part) for part in run] if len(run) == 1 else [self._edgeless(run)])
+        scope.add(self._solid(run))
         return scope
 
-    def _edgeless(self, run: Sequence[Part]) -> StackLayer:
-        """Several layers as one that shows as they do together, as if their shape had no edge."""
+    def _solid(self, run: Sequence[Part]) -> list[StackLayer]:
+        """Own parts as one layer that shows as they do together, as if their shape had no edge."""
+        if len(run) == 1:
+            return [edgeless(run[0])]
         apart = [replace(part, slot=str(i)) for i, part in enumerate(run)]
         shown = merged(assembled(apart, {part.slot: part.layer for part in apart}, lambda _: 1.0), "", "")
         whole = merged([part.layer for part in run], "", "")
         share = _share_of(shown, whole)
-        return edgeless(Part(replace(whole, pixels=_under(whole, shown)), "own", "", 1.0, share))
+        return [edgeless(Part(replace(whole, pixels=_under(whole, shown)), "own", "", 1.0, share))]
 
     def _above(self, pieces: Sequence[Piece], slot: str, parts: Sequence[Part]) -> list[Part]:
         scope = Backdrop(self.lowerer.channels, start=self.scope, sealed=True)
@@ -183,12 +188,11 @@ class Styled:
 
     def _painted(self, piece: Piece, scope: Backdrop, role: Role, slot: str) -> list[Part]:
         layer = StackLayer(pixels=piece.pixels, box=piece.box, name=piece.name, kind=LayerKind.IMAGE)
-        if piece.cuts is not None and role == "behind":
-            scope = self.scope
         made = blended([layer], Blend(piece.blend_mode, effect=True), scope, self.lowerer.visible, name=piece.name)
-        if scope is not self.scope:
-            scope.add(made)
-        return [Part(one, role, slot, cuts=_cut_to(piece, one.box)) for one in made]
+        scope.add(made)
+        if piece.cuts is None:
+            return [Part(one, role, slot) for one in made]
+        return [Part(_padded(made, layer), role, slot, cuts=piece.cuts)]
 
     def _slots(self, parts: Sequence[Part]) -> dict[str, StackLayer]:
         """What each layer of the unit is called and how it was made, from the parts in it."""
@@ -222,14 +226,18 @@ _SEVERITY = list(Lowering)
 _CAST = ("drop-shadow", "outer-glow")
 
 
-def _without(part: Part, piece: Piece) -> Part:
-    """An own part without what a piece takes away of it."""
-    assert piece.cuts is not None
-    box = part.layer.box
-    left = np.full((box.height, box.width), 255, np.uint8)
-    inner = piece.box.intersect(box)
-    left[inner.within(box).slices] -= piece.cuts[inner.within(piece.box).slices]
-    return replace(part, shown=left if part.shown is None else _times(part.shown, left))
+def _without(layers: Sequence[StackLayer], piece: Piece) -> list[StackLayer]:
+    """Layers, as one, without what a piece takes away of them."""
+    cuts = piece.cuts
+    assert cuts is not None
+
+    def left(box: Box) -> Plane:
+        plane = np.ones((box.height, box.width), np.float32)
+        part = piece.box.intersect(box)
+        plane[part.within(box).slices] -= cuts[part.within(piece.box).slices] / np.float32(255)
+        return plane
+
+    return reweigh(layers, [left] * len(layers), "")
 
 
 def edgeless(part: Part) -> StackLayer:
@@ -263,6 +271,9 @@ def _share_of(seen: StackLayer, whole: StackLayer) -> Levels:
     return share
 
 
-def _cut_to(piece: Piece, box: Box) -> npt.NDArray[np.uint8] | None:
-    """The piece's cuts in ``box``, to which blending may have trimmed it."""
-    return None if piece.cuts is None else np.ascontiguousarray(piece.cuts[box.within(piece.box).slices])
+def _padded(made: Sequence[StackLayer], layer: StackLayer) -> StackLayer:
+    """What was made of a piece at the piece's whole box: it takes away what is under it where it paints nothing too."""
+    pixels = np.zeros_like(layer.pixels)
+    for one in made:
+        pixels[one.box.within(layer.box).slices] = one.pixels
+    return replace(made[0] if made else layer, pixels=pixels, box=layer.box)

@@ -17,6 +17,7 @@ def test_the_public_keys_are_there() -> None:
         "extract.max_layers",
         "extract.min_side",
         "extract.max_side",
+        "extract.shadows",
         "dedup.enabled",
         "manifest.columns",
     }
@@ -41,6 +42,7 @@ def test_overrides_lie_over_the_file(tmp_path: Path) -> None:
         ("run.splits={train: 0.5}", "add up to 0.5"),
         ("run.executor=spark", "run.executor"),
         ("extract=3", "extract"),
+        ("extract.shadows=away", "'joined' or 'apart'"),
         ("run.unit_size.x=3", "run.unit_size"),
     ],
 )
