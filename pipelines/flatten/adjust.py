@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,54 +9,23 @@ import numpy as np
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.blend import MODES, blend, canonical
 from pipelines.flatten.own import through
-from pipelines.flatten.planes import Plane, coverage_of
-from pipelines.flatten.push import Change, Floats, changed, pushed
+from pipelines.flatten.push import Change, Floats, pushed
 from pipelines.flatten.stack import StackLayer, brief
 from pipelines.flatten.weights import strength_of
-from pipelines.formats.tree import Adjustment, Node
+from pipelines.formats.tree import Adjustment
 from schemas.design import Lowering
 from schemas.geometry import Box
-
-Gate = Callable[[Box], "Plane | float"]
 
 
 def adjusted(node: Adjustment, scope: Backdrop, visible: Box) -> None:
     """Apply an adjustment to all that its scope has painted, and to what that was painted onto."""
-    scopes = [scope]
-    while (below := scopes[-1].below) is not None:
-        scopes.append(below)
-    scopes.reverse()
+    scopes = scope.reached
     note = f"{brief(node.kind)} of {brief(node.name)!r}"
-    if all(_open(at.gate) for at in scopes):
-        layers = pushed([one for at in scopes for one in at.layers], _change(node, ()), visible, scope.channels, note)
-        split = iter(layers)
-        new = [[next(split) for _ in at.layers] for at in scopes]
-    else:  # a group in between lets only a part of the change through to what lies below it
-        gates = [tuple(map(_gate, scopes[i + 1 :])) for i in range(len(scopes))]
-        new = [[_noted(one, node, gate, note) for one in at.layers] for at, gate in zip(scopes, gates, strict=True)]
+    layers = pushed([one for at in scopes for one in at.layers], _change(node), visible, scope.channels, note)
+    split = iter(layers)
+    new = [[next(split) for _ in at.layers] for at in scopes]
     for at, before, after in zip(scopes, [at.layers for at in scopes], new, strict=True):
         at.replace([_told(old, one) for old, one in zip(before, after, strict=True)])
-
-
-def _gate(scope: Backdrop) -> Gate:
-    """The share of a change in ``scope`` that what lies below its layers takes on.
-
-    Of an alpha a at gate g the result is (1 - g) D + g (a C + (1 - a) f(D)): what lies below, which shows at 1 - g a,
-    has to change by g (1 - a) / (1 - g a).
-    """
-    layers = list(scope.layers)
-
-    def share(box: Box) -> Plane | float:
-        gate = 1.0 if scope.gate is None else strength_of(scope.gate, box)
-        alpha = coverage_of(layers, box)
-        return np.asarray(gate * (1 - alpha) / np.maximum(1 - gate * alpha, np.float32(1e-6)), np.float32)
-
-    return share
-
-
-def _noted(layer: StackLayer, node: Adjustment, gates: tuple[Gate, ...], note: str) -> StackLayer:
-    new = changed(layer, _change(node, gates))
-    return layer if new is layer else new.noted(note)
 
 
 def _told(before: StackLayer, after: StackLayer) -> StackLayer:
@@ -66,18 +34,12 @@ def _told(before: StackLayer, after: StackLayer) -> StackLayer:
     return replace(after, lowering=Lowering.PUSHED_DOWN)
 
 
-def _open(gate: Node | None) -> bool:
-    return gate is None or (gate.opacity * gate.fill_opacity >= 1 and gate.mask is None)
-
-
-def _change(node: Adjustment, gates: tuple[Gate, ...]) -> Change:
+def _change(node: Adjustment) -> Change:
     """What the adjustment makes of colours, under its blend mode, opacity, mask and blending options."""
     mode, blending = canonical(node.blend_mode), node.blending
 
     def change(colours: Floats, box: Box) -> Floats:
         share = strength_of(node, box)
-        for gate in gates:
-            share = share * gate(box)
         if isinstance(share, float):
             if share <= 0:
                 return colours

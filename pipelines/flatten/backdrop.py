@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from pipelines.flatten.planes import Plane, alpha_of
 from pipelines.flatten.stack import StackLayer
-from pipelines.formats.tree import Node
 from schemas.design import LayerKind
 from schemas.geometry import Box
 
@@ -39,14 +38,13 @@ class _Tile:
 class Backdrop:
     """The layers painted so far in a scope, bottom to top, in a space of ``channels``.
 
-    ``start``: what they are painted onto; nobody adds to it meanwhile. ``gate``: the group whose opacity and mask rule
-    how much of this scope shows there. ``sealed``: nothing that happens here changes it. ``solid``: what is painted
-    counts as opaque wherever the first ``base`` layers are, and keeps to them (clipped layers see only their base).
+    ``start``: what they are painted onto; nobody adds to it meanwhile. ``sealed``: nothing that happens here changes
+    it. ``solid``: what is painted counts as opaque wherever the first ``base`` layers are, and keeps to them (clipped
+    layers see only their base).
     """
 
     channels: int = 3
     start: Backdrop | None = None
-    gate: Node | None = None
     sealed: bool = False
     solid: bool = False
     base: int = 0
@@ -58,13 +56,18 @@ class Backdrop:
         """The scope that what happens here may change too."""
         return None if self.sealed else self.start
 
+    @property
+    def reached(self) -> list[Backdrop]:
+        """The scopes that what happens here may change, the lowest first, this one last."""
+        return [*(self.below.reached if self.below else ()), self]
+
     def floor(self, deep: bool) -> Backdrop:
         """What a knockout in this scope reveals: the bottom of its group, or of the document for a deep one."""
         at = self
         while deep and at.below is not None:
             at = at.below
         ground = at.layers[: at.grounded]
-        return Backdrop(self.channels, at.start, None, True, at.solid, len(ground), ground)
+        return Backdrop(self.channels, at.start, True, at.solid, len(ground), ground)
 
     @property
     def grounded(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pipelines.flatten.adjust import adjusted
 from pipelines.flatten.backdrop import Backdrop
@@ -19,7 +20,7 @@ from pipelines.flatten.planes import cropped, trimmed
 from pipelines.flatten.restrict import only_channels, only_where
 from pipelines.flatten.stack import Shadows, StackLayer, brief
 from pipelines.flatten.styled import Styled
-from pipelines.flatten.weights import clipped, cut_outside, faded, pierced
+from pipelines.flatten.weights import clipped, cut_outside, faded, mixed, pierced, strength_of
 from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node
 from schemas.geometry import Box
 
@@ -88,14 +89,26 @@ class Lowerer:
         if strength(group) >= 1 and group.mask is None and not apart:
             self.nodes(group.children, scope)
             return
-        inner = Backdrop(self.channels, start=scope, gate=group)
+        scopes = scope.reached
+        before = [list(at.layers) for at in scopes]
+        inner = Backdrop(self.channels, start=scope)
         self.nodes(group.children, inner)
-        scope.add(self.fade(group, inner.layers, strength(group)))
+        old = [layer for layers in before for layer in layers]
+        new = [layer for at in scopes for layer in at.layers]
+        if all(one is other for one, other in zip(old, new, strict=True)):
+            scope.add(self.fade(group, inner.layers, strength(group)))
+            return
+        made = mixed(old, [*new, *inner.layers], partial(strength_of, group), f"in group {brief(group.name)!r}")
+        for at in scopes:
+            count = len(at.layers)
+            at.replace(made[:count])
+            made = made[count:]
+        scope.add([layer for layer in map(trimmed, made) if layer is not None])
 
     def _unit(self, base: Node, tops: Sequence[Node], scope: Backdrop) -> None:
         """A leaf or an isolated group with what is clipped to it, as one thing that blends."""
         own = self.own(base, scope)
-        if not own:
+        if not own and not (base.style and isinstance(base, Leaf) and base.fill is not None):
             return
         knockout, below = base.blending.knockout, scope
         if knockout != "none":
@@ -109,7 +122,7 @@ class Lowerer:
             made = Styled(self, base, tops, below).lowered(own)
         made = only_channels(made, base, scope)
         if knockout != "none":
-            pierced(base, own, scope)
+            pierced(base, own, made, scope)
         scope.add(made)
 
     def clip(self, painted: list[StackLayer], tops: Sequence[Node], name: str) -> list[StackLayer]:

@@ -116,7 +116,7 @@ class Renderer:
                 continue
             if isinstance(base, Adjustment):
                 state = self._adjusted(base, state, box)
-                state = self.nodes(tops, state, box, bottoms) if tops else state
+                state = self.nodes_on(tops, state, bottoms.shallow, box) if tops else state
             elif isinstance(base, Group) and not tops and not base.style and not isolated(base):
                 inner = self.nodes(base.children, state, box, Bottoms(state, bottoms.deep))
                 state = state.towards(inner, self._strength(base, box) * base.fill_opacity)

@@ -9,24 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop
-from pipelines.flatten.planes import Plane, alpha_of, bands, coverage_of, mask_plane, trimmed
+from pipelines.flatten.planes import BAND_PIXELS, Plane, alpha_of, bands, coverage_of, mask_plane, trimmed
 from pipelines.flatten.stack import StackLayer, brief
 from pipelines.formats.tree import Mask, Node
+from schemas.design import Lowering
 from schemas.geometry import Box, union
 
 Scale = Callable[[Box], "Plane | float"]
 """What a layer's weight is multiplied by in a box."""
 
 _COVERED = 1 / 512  # what is left for the layers below is under half a level
+_TINY = np.float32(1e-6)
+_APART = 8  # levels between two colours that are not the same
+_CLEAR = np.float32(0.99)
+_TINTED = 0.01
 
 
-def reweigh(layers: Sequence[StackLayer], scales: Sequence[Scale], note: str) -> list[StackLayer]:
-    """The layers (bottom to top) with their weights scaled; those left without alpha are gone."""
+def reweigh(
+    layers: Sequence[StackLayer], scales: Sequence[Scale], note: str, *, keep: bool = False
+) -> list[StackLayer]:
+    """The layers (bottom to top) with their weights scaled; those left without alpha are gone, unless to ``keep``."""
     pixels = [layer.pixels.copy() for layer in layers]  # read-only ones too
     for band in bands(union(layer.box for layer in layers)):
         before = np.ones((band.height, band.width), np.float32)  # what the layers above let through, unscaled
@@ -44,7 +51,76 @@ def reweigh(layers: Sequence[StackLayer], scales: Sequence[Scale], note: str) ->
             before[spot] *= 1 - alpha
             after[spot] *= 1 - level / np.float32(255)
     made = [replace(old, pixels=new).noted(note) for old, new in zip(layers, pixels, strict=True)]
-    return [layer for layer in map(trimmed, made) if layer is not None]
+    return made if keep else [layer for layer in map(trimmed, made) if layer is not None]
+
+
+def mixed(before: Sequence[StackLayer], after: Sequence[StackLayer], share: Scale, note: str) -> list[StackLayer]:
+    """A stack that shows ``share`` of ``after`` and the rest of ``before``.
+
+    The first layers of ``after`` are those of ``before``, changed, at the same boxes; the others are new and ``noted``.
+    """
+    pixels = [layer.pixels.copy() for layer in after]
+    tinted = [0.0] * len(before)
+    for band in bands(union(layer.box for layer in after), max(1 << 12, BAND_PIXELS // max(1, len(after)))):
+        _mix(before, after, share(band), band, pixels, tinted)
+    made = [replace(layer, pixels=new) for layer, new in zip(after, pixels, strict=True)]
+    for i, old in enumerate(before):
+        if tinted[i] > _TINTED * float(old.pixels[..., -1].sum(dtype=np.int64)):
+            told = made[i].noted("colour of what was painted above left in it")
+            made[i] = replace(told, reusable=False, lowering=Lowering.BAKED)
+    return [*made[: len(before)], *(layer.noted(note) for layer in made[len(before) :])]
+
+
+def _mix(
+    before: Sequence[StackLayer],
+    after: Sequence[StackLayer],
+    share: Plane | float,
+    band: Box,
+    pixels: Sequence[npt.NDArray[np.uint8]],
+    tinted: list[float],
+) -> None:
+    """``mixed`` in a band: writes ``pixels`` and adds to ``tinted`` the alpha whose colour depends on new layers."""
+    old, new = _weights(before, band), _weights(after, band)
+    new_above = np.ones((band.height, band.width), np.float32)
+    for layer in after[len(before) :]:
+        part = layer.box.intersect(band)
+        new_above[part.within(band).slices] *= 1 - alpha_of(layer, part) if not part.empty else 1
+    left = np.ones((band.height, band.width), np.float32)
+    for i in reversed(range(len(after))):
+        part = after[i].box.intersect(band)
+        if part.empty:
+            continue
+        spot, rows = part.within(band).slices, part.within(after[i].box).slices
+        s = share if isinstance(share, float) else share[spot]
+        whole = i < len(before)
+        was = (1 - s) * old[i][spot] if whole else np.float32(0)
+        now = s * new[i][spot]
+        bare = s * alpha_of(after[i], part) + ((1 - s) * alpha_of(before[i], part) if whole else 0)
+        level = np.rint(np.where(left[spot] > _COVERED, (was + now) / np.maximum(left[spot], _COVERED), bare) * 255)
+        level = level.clip(0, 255)
+        if whole and before[i] is not after[i]:
+            theirs, ours = before[i].pixels[rows][..., :-1], after[i].pixels[rows][..., :-1]
+            part_now = np.where(was + now > 0, now / np.maximum(was + now, _TINY), s)[..., None]
+            pixels[i][rows][..., :-1] = np.rint(theirs + part_now * (ours.astype(np.float32) - theirs))
+            apart = np.abs(ours.astype(np.int16) - theirs).max(-1) > _APART
+            tinted[i] += float(level[apart & (new_above[spot] < _CLEAR)].sum(dtype=np.float64))
+        pixels[i][rows][..., -1] = level
+        left[spot] *= 1 - level / np.float32(255)
+
+
+def _weights(layers: Sequence[StackLayer], band: Box) -> list[Plane]:
+    """Each layer's share of the composite in ``band``."""
+    through = np.ones((band.height, band.width), np.float32)
+    weights = [np.zeros((0, 0), np.float32)] * len(layers)
+    for i in reversed(range(len(layers))):
+        weights[i] = np.zeros((band.height, band.width), np.float32)
+        part = layers[i].box.intersect(band)
+        if not part.empty:
+            spot = part.within(band).slices
+            alpha = alpha_of(layers[i], part)
+            weights[i][spot] = alpha * through[spot]
+            through[spot] *= 1 - alpha
+    return weights
 
 
 def faded(layers: Sequence[StackLayer], opacity: float, mask: Mask | None, note: str) -> list[StackLayer]:
@@ -87,30 +163,23 @@ def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -
     return reweigh([*base, *tops], [*[whole] * len(base), *[inside] * len(tops)], "")
 
 
-def pierced(node: Node, own: Sequence[StackLayer], scope: Backdrop) -> None:
+def pierced(node: Node, own: Sequence[StackLayer], made: Sequence[StackLayer], scope: Backdrop) -> None:
     """Take away what lies below a knockout: in its group, or down to the background for a deep one; among clipped
-    layers down to their base.
+    layers down to their base. ``own``: the shape that pierces, ``made``: the layers that will be painted there.
     """
 
+    def left(box: Box) -> Plane:
+        through = 1 - coverage_of(made, box)  # what is painted there hides its share once more
+        return np.asarray(np.minimum(1 - knocked(node, own, box), through) / np.maximum(through, _COVERED), np.float32)
+
     at: Backdrop | None = scope
-    gates: list[Node] = []
     while at is not None:
         ground, rest = at.layers[: at.grounded], at.layers[at.grounded :]
         if rest:
-            left = partial(_left, node, own, tuple(gates))
-            cut = reweigh(rest, [left] * len(rest), f"knocked out by {brief(node.name)!r}")
+            cut = reweigh(rest, [left] * len(rest), f"knocked out by {brief(node.name)!r}", keep=True)
             at.replace([*ground, *cut])
-        gates += [at.gate] if at.gate else []
         at = at.below if node.blending.knockout == "deep" else None
     scope.forget()
-
-
-def _left(node: Node, own: Sequence[StackLayer], gates: Sequence[Node], box: Box) -> Plane:
-    """What is left of what lies below a knockout, of which the layer's own paint hides its share once more."""
-    k: Plane = knocked(node, own, box)
-    for gate in gates:
-        k = np.asarray(k * strength_of(gate, box), np.float32)
-    return np.asarray((1 - k) / np.maximum(1 - k * np.float32(node.fill_opacity), _COVERED), np.float32)
 
 
 def strength_of(node: Node, box: Box) -> Plane | float:
