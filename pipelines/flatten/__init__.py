@@ -8,6 +8,7 @@ definition that all of it is tested against.
 
 from __future__ import annotations
 
+from pipelines.errors import Rejected
 from pipelines.flatten import clean
 from pipelines.flatten.canvas import coverage, on_canvas, overflow, reach
 from pipelines.flatten.check import check, check_size, errors, reference, summed, worst_region
@@ -16,13 +17,16 @@ from pipelines.flatten.dissolve import settled
 from pipelines.flatten.lower import lowered
 from pipelines.flatten.planes import composite_banded
 from pipelines.flatten.render import render_tree
-from pipelines.flatten.scale import at_most, fitted
+from pipelines.flatten.scale import at_most, fitted, shrunk
 from pipelines.flatten.stack import FlattenConfig, Stack, StackLayer
-from pipelines.formats.tree import Document
+from pipelines.formats.tree import Document, Leaf
+from schemas.ledger import Code
 
 __all__ = ["FlattenConfig", "Stack", "StackLayer", "coverage", "flatten", "lower", "overflow", "render_tree"]
 
 _PREVIEW_SIDE = 1024
+_MUCH = 1 << 27
+_REACH = 3.0  # in visible sides: what lies farther off casts nothing into the visible box
 
 
 def flatten(document: Document, config: FlattenConfig) -> Stack:
@@ -33,16 +37,35 @@ def flatten(document: Document, config: FlattenConfig) -> Stack:
     """
     check_size(document, config)
     stack = lower(document, config)
-    check(document, stack, config)
+    try:
+        check(document, stack, config)
+    except Rejected as rejected:
+        if rejected.code is not Code.RECOMPOSE_MISMATCH or stack.scale >= 1 or _painted(document) > _MUCH:
+            raise
+        stack = lower(document, config, late=True)
+        check(document, stack, config)
     return stack
 
 
-def lower(document: Document, config: FlattenConfig) -> Stack:
-    """The document as a stack with its error measured but not judged; needs at least one visible px."""
-    document, factor = at_most(document, config.max_side)
-    layers = lowered(document, reach(document.visible, config.max_canvas_ratio), config.shadows)
-    layers = clean.contributing(layers, document.visible)
-    layers = settled(to_srgb(layers, document.space, document.visible), document)
+def _painted(document: Document) -> int:
+    """Pixels of all visible layers."""
+    return sum(node.box.area for _, node in document.walk() if isinstance(node, Leaf) and node.visible)
+
+
+def lower(document: Document, config: FlattenConfig, *, late: bool = False) -> Stack:
+    """The document as a stack with its error measured but not judged; needs at least one visible px.
+
+    A document that is too large is scaled down first, with what its effects and fills say; ``late``: its layers are
+    scaled once they are drawn, which is truer to small patterns and thin lines, and dearer.
+    """
+    scaled, factor = at_most(document, config.max_side)
+    drawn = document if late else scaled
+    layers = lowered(drawn, reach(drawn.visible, max(_REACH, config.max_canvas_ratio)), config.shadows)
+    layers = clean.contributing(layers, drawn.visible)
+    layers = settled(to_srgb(layers, drawn.space, drawn.visible), drawn)
+    if late:
+        layers = shrunk(layers, document, scaled)
+    document = scaled
     canvas, visible, layers = on_canvas(layers, document.visible, config.max_canvas_ratio)
     layers = clean.with_background(clean.at_most(layers, config.max_layers), visible)
     whole = composite_banded([layer.placed for layer in layers], canvas)

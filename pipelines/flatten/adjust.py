@@ -11,6 +11,7 @@ from pipelines.flatten.blend import MODES, blend, canonical
 from pipelines.flatten.own import through
 from pipelines.flatten.push import Change, Floats, pushed
 from pipelines.flatten.stack import StackLayer, brief
+from pipelines.flatten.typeset import recoloured
 from pipelines.flatten.weights import strength_of
 from pipelines.formats.tree import Adjustment
 from schemas.design import Lowering
@@ -25,13 +26,16 @@ def adjusted(node: Adjustment, scope: Backdrop, visible: Box) -> None:
     split = iter(layers)
     new = [[next(split) for _ in at.layers] for at in scopes]
     for at, before, after in zip(scopes, [at.layers for at in scopes], new, strict=True):
-        at.replace([_told(old, one) for old, one in zip(before, after, strict=True)])
+        at.replace([_told(old, one, node) for old, one in zip(before, after, strict=True)])
 
 
-def _told(before: StackLayer, after: StackLayer) -> StackLayer:
-    if after is before or after.lowering is not Lowering.EXACT:
+def _told(before: StackLayer, after: StackLayer, node: Adjustment) -> StackLayer:
+    if after is before:
         return after
-    return replace(after, lowering=Lowering.PUSHED_DOWN)
+    if node.mask is None and after.pixels.shape[2] == 4:
+        change = _change(node)
+        after = replace(after, text=recoloured(after.text, lambda colour: change(colour, after.box)))
+    return after if after.lowering is not Lowering.EXACT else replace(after, lowering=Lowering.PUSHED_DOWN)
 
 
 def _change(node: Adjustment) -> Change:

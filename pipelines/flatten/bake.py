@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop, tiles
 from pipelines.flatten.blend import EITHER, LINEAR_IN_SOURCE, MODES, NEUTRAL, SPECIAL, blend, canonical
-from pipelines.flatten.planes import Plane, alpha_of, bands, composite_banded, trimmed
+from pipelines.flatten.planes import Plane, alpha_of, composite_banded, trimmed
 from pipelines.flatten.stack import StackLayer, brief
+from pipelines.flatten.weights import reweigh
 from pipelines.formats.tree import Pixels
 from schemas.design import LayerKind, Lowering
 from schemas.geometry import Box, union
@@ -28,6 +30,7 @@ _GRAY = 2  # levels between the channels of what still counts as gray
 _OPAQUE = 254.5 / 255
 _NOTHING = 1.0  # levels: a smaller change is none
 _TINY = np.float32(1e-6)
+_HOLES = 0.05  # the share of a layer that may be missing where the backdrop won, before its shape is the backdrop's
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ def blended(layers: Sequence[StackLayer], how: Blend, below: Backdrop, visible: 
         return [layer.noted(f"{brief(mode)} drawn as normal") for layer in layers]
     if len(layers) == 1:
         return _one(layers[0], how, below, visible)
+    shaded = None if how.special or how.shaped else _shaded(layers, mode, below, visible)
+    if shaded is not None:
+        return shaded
     baked = [_bake(layer, how, below, alone=False) for layer in layers]
     if not any(changed for _, changed in baked) and not how.special:
         return [layer.noted(f"{mode} changes nothing here") for layer in layers]
@@ -89,30 +95,43 @@ def merged(layers: Sequence[StackLayer], name: str, note: str) -> StackLayer:
 def _one(layer: StackLayer, how: Blend, below: Backdrop, visible: Box) -> list[StackLayer]:
     clean = None
     if not (how.special or how.shaped):
-        clean = _shade(layer, how.mode, below, visible) or _chosen(layer, how.mode, below)
+        shaded = _shaded([layer], how.mode, below, visible)
+        if shaded is not None:
+            return shaded
+        clean = _chosen(layer, how.mode, below)
     if clean is None:
         baked, changed = _bake(layer, how, below, alone=not how.shaped)
-        clean = baked if changed else layer.noted(f"{how.mode} changes nothing here")
+        clean = baked if changed else replace(layer, pixels=baked.pixels).noted(f"{how.mode} changes nothing here")
     left = trimmed(clean)
     return [] if left is None else [left]
 
 
-def _shade(layer: StackLayer, mode: str, below: Backdrop, visible: Box) -> StackLayer | None:
-    """Multiply by gray as black with alpha, screen by gray as white with alpha; None where that is not exact."""
-    if mode not in ("multiply", "screen"):
+def _shaded(layers: Sequence[StackLayer], mode: str, below: Backdrop, visible: Box) -> list[StackLayer] | None:
+    """Multiply by gray as black with alpha, screen by gray as white with alpha; None where that is not exact.
+
+    Each layer's share of the whole darkens (or lightens) by its own gray.
+    """
+    if mode not in ("multiply", "screen") or not all(_gray(layer.pixels) for layer in layers):
         return None
-    if not _gray(layer.pixels) or not (below.solid or _on_opaque(layer, below, visible)):
+    if not (below.solid or all(_on_opaque(layer, below, visible) for layer in layers)):
         return None
-    pixels = np.empty_like(layer.pixels)
-    pixels[..., :-1] = 0 if mode == "multiply" else 255
-    for band in bands(layer.box):
-        rows = band.within(layer.box).slices
-        own = layer.pixels[rows]
-        gray = own[..., :-1].mean(-1, dtype=np.float32)
-        part = (255 - gray if mode == "multiply" else gray) * own[..., -1] / np.float32(255)
-        pixels[rows][..., -1] = np.rint(part).astype(np.uint8)
-    ink = "black" if mode == "multiply" else "white"
-    return replace(layer, pixels=pixels).noted(f"{mode} by gray as {ink} with alpha")
+    dark = mode == "multiply"
+    made = reweigh(layers, [partial(_strength, layer, dark) for layer in layers], "")
+    ink = "black" if dark else "white"
+    return [_inked(layer, 0 if dark else 255).noted(f"{mode} by gray as {ink} with alpha") for layer in made]
+
+
+def _strength(layer: StackLayer, dark: bool, box: Box) -> Plane:
+    """How much a gray layer darkens or lightens, 0..1, in a part of its box."""
+    own = layer.pixels[box.within(layer.box).slices][..., :-1]
+    gray = own.mean(-1, dtype=np.float32) / np.float32(255)
+    return np.asarray(1 - gray if dark else gray, np.float32)
+
+
+def _inked(layer: StackLayer, ink: int) -> StackLayer:
+    pixels = layer.pixels.copy()
+    pixels[..., :-1] = ink
+    return replace(layer, pixels=pixels)
 
 
 def _chosen(layer: StackLayer, mode: str, below: Backdrop) -> StackLayer | None:
@@ -130,7 +149,9 @@ def _chosen(layer: StackLayer, mode: str, below: Backdrop) -> StackLayer | None:
         if not np.all(hidden | seen):
             return None
         pixels[rows][..., -1][hidden & ~seen] = 0
-    return replace(layer, pixels=pixels).noted(f"shown where {mode} shows it")
+    told = replace(layer, pixels=pixels).noted(f"shown where {mode} shows it")
+    lost = 1 - pixels[..., -1].sum(dtype=np.int64) / max(1, int(layer.pixels[..., -1].sum(dtype=np.int64)))
+    return told if lost <= _HOLES else replace(told, lowering=Lowering.BAKED, reusable=False)
 
 
 def _gray(pixels: Pixels) -> bool:
@@ -164,14 +185,14 @@ def _bake(layer: StackLayer, how: Blend, below: Backdrop, *, alone: bool) -> tup
         rows = part.within(layer.box).slices
         own = pixels[rows][..., :-1].astype(np.float32) / np.float32(255)
         alpha = alpha_of(layer, part)
-        if how.special:
+        if how.special and not how.shaped:
             mixed, level = _special(own, alpha, backdrop, how)
             level = level * ab + alpha * np.float32(1 if how.effect else how.fill) * (1 - ab)
             pixels[rows][..., -1] = np.rint(level * 255).clip(0, 255).astype(np.uint8)
         else:
-            mixed = np.asarray(blend(how.mode, backdrop, own), np.float32)
+            mixed = np.asarray(blend(how.mode, backdrop, own, np.asarray(np.float32(how.fill))), np.float32)
         shift = np.abs(mixed - own) * (ab * alpha)[..., None]
-        changed = changed or how.special or bool(shift.max() * 255 > _NOTHING)
+        changed = changed or bool(shift.max() * 255 > _NOTHING)
         mixed = np.asarray(own + (mixed - own) * ab[..., None], np.float32)
         if alone and not how.special:
             pixels[rows][..., -1][_neutral(how.mode, pixels[rows], ab)] = 0

@@ -197,7 +197,7 @@ def blend(mode: str, cb: Colours, cs: Colours, strength: Colours | float = 1.0) 
     if mode in NON_SEPARABLE and cb.shape[-1] == 4:
         black = cs if mode == "luminosity" else cb
         return np.concatenate([MODES[mode](cb[..., :3], cs[..., :3]), black[..., 3:]], axis=-1)
-    if mode in SPECIAL and not (isinstance(strength, float) and strength >= 1):
+    if mode in SPECIAL and not (np.ndim(strength) == 0 and strength >= 1):
         if mode == "hard-mix":
             softened = np.clip((cb - strength * (1 - cs)) / np.maximum(1 - strength, _TINY), 0, 1)
             return np.where(np.asarray(strength) >= 1, hard_mix(cb, cs), softened)

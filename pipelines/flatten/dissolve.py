@@ -47,27 +47,37 @@ def _whole(layer: StackLayer, layers: Sequence[StackLayer], index: int, preview:
     above.add(layers[index + 1 :])
     for part in tiles(layer.box.intersect(visible)):
         rows = part.within(layer.box).slices
-        own = layer.pixels[rows].copy()
-        own[..., 3] = np.rint(np.minimum(own[..., 3] / np.float32(max(layer.opacity, 1 / 255)), 255))
-        painted = _nearer(own, below.state(part), above.state(part), preview[part.slices])
-        pixels[rows][..., 3] = np.where(painted, own[..., 3], np.uint8(0))
+        own = layer.pixels[rows]
+        state = below.state(part), above.state(part)
+        levels = np.stack([np.zeros(own.shape[:2], np.uint8), _unfaded(own, layer.opacity), _whole_pixels(own)])
+        errors = [_error(own, level, *state, preview[part.slices]) for level in levels]
+        pixels[rows][..., 3] = np.take_along_axis(levels, np.argmin(errors, axis=0)[None], 0)[0]
     notes = tuple(note for note in layer.notes if note != _NOTE)
     return replace(layer, pixels=pixels, notes=notes).noted("dissolve as the preview shows it")
 
 
+Levels = npt.NDArray[np.uint8]
 _State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
-def _nearer(own: Rgba, below: _State, above: _State, shown: Rgba) -> npt.NDArray[np.bool_]:
-    """Where the preview is nearer to the layer painted than to what lies below it; on black and on white."""
+def _unfaded(own: Rgba, opacity: float) -> Levels:
+    """The shape's own alpha: what a painted pixel of an antialiased edge shows."""
+    return np.asarray(np.rint(np.minimum(own[..., 3] / np.float32(max(opacity, 1 / 255)), 255)), np.uint8)
+
+
+def _whole_pixels(own: Rgba) -> Levels:
+    return np.where(own[..., 3] > 0, np.uint8(255), np.uint8(0))
+
+
+def _error(own: Rgba, level: Levels, below: _State, above: _State, shown: Rgba) -> npt.NDArray[np.float32]:
+    """How far the composite is from the preview, on black and on white, with the layer at alpha ``level``."""
     over, through = above[0] * above[1][..., None], 1 - above[1][..., None]
-    colour, level = own[..., :3] / np.float32(255), own[..., 3:] / np.float32(255)
+    colour, alpha = own[..., :3] / np.float32(255), level[..., None] / np.float32(255)
     target, shade = shown[..., :3] / np.float32(255), shown[..., 3:] / np.float32(255)
-    ground, alpha = below[0], below[1][..., None]
-    with_it, without = np.zeros((2, *own.shape[:2]), np.float32)
+    ground, there = below[0], below[1][..., None]
+    error = np.zeros(own.shape[:2], np.float32)
     for solid in (np.float32(0), np.float32(1)):
-        wanted = target * shade + solid * (1 - shade)
-        under = ground * alpha + solid * (1 - alpha)
-        with_it += np.abs(over + through * (under + level * (colour - under)) - wanted).sum(-1)
-        without += np.abs(over + through * under - wanted).sum(-1)
-    return np.asarray(with_it <= without)
+        under = ground * there + solid * (1 - there)
+        made = over + through * (under + alpha * (colour - under))
+        error += np.abs(made - target * shade - solid * (1 - shade)).sum(-1)
+    return error

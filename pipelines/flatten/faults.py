@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pipelines.flatten.blend import MODES, canonical
 from pipelines.flatten.drawn import cast_by
+from pipelines.flatten.lower import runs
 from pipelines.flatten.stack import brief
 from pipelines.formats.style import PLAIN
 from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node
@@ -80,11 +81,12 @@ def _not_drawn(node: Node) -> Iterator[str]:
 
 
 def _visible(nodes: tuple[Node, ...]) -> Iterator[Node]:
-    for node in nodes:
-        if node.visible and node.opacity > 0:
-            yield node
-            if isinstance(node, Group):
-                yield from _visible(node.children)
+    for base, tops in runs(nodes):
+        for node in (base, *tops):
+            if node.opacity > 0:
+                yield node
+                if isinstance(node, Group):
+                    yield from _visible(node.children)
 
 
 def _listed(names: list[str]) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from pipelines.flatten.adjust import adjusted
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.bake import Blend, blended
@@ -21,8 +23,8 @@ from pipelines.flatten.restrict import only_channels, only_where
 from pipelines.flatten.stack import Shadows, StackLayer, brief
 from pipelines.flatten.styled import Styled
 from pipelines.flatten.weights import clipped, cut_outside, faded, mixed, pierced, strength_of
-from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node
-from schemas.geometry import Box
+from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node, Pixels
+from schemas.geometry import Box, union
 
 
 def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, list[Node]]]:
@@ -111,6 +113,7 @@ class Lowerer:
         if not own and not (base.style and isinstance(base, Leaf) and base.fill is not None):
             return
         knockout, below = base.blending.knockout, scope
+        shell: list[StackLayer] = []
         if knockout != "none":
             below = scope.floor(knockout == "deep")
         if _plain(base, tops):
@@ -119,10 +122,10 @@ class Lowerer:
             how = Blend(base.blend_mode, base.fill_opacity)
             made = blended(run, how, below, self.visible, name=base.name)
         else:
-            made = Styled(self, base, tops, below).lowered(own)
+            made, shell = Styled(self, base, tops, below).lowered(own)
         made = only_channels(made, base, scope)
         if knockout != "none":
-            pierced(base, own, made, scope)
+            pierced(base, own, made, shell, scope)
         scope.add(made)
 
     def clip(self, painted: list[StackLayer], tops: Sequence[Node], name: str) -> list[StackLayer]:
@@ -146,7 +149,9 @@ class Lowerer:
             start = None if isolated(node) else scope
             inner = self.nodes(node.children, Backdrop(self.channels, start=start, sealed=True))
             return _confined(node, inner, self.visible)
-        return self._leaf(node, solid) if isinstance(node, Leaf) else []
+        if not isinstance(node, Leaf):
+            return []
+        return self._leaf(_spread(node, scope) if node.endless and scope.solid else node, solid)
 
     def fade(self, node: Node, layers: list[StackLayer], opacity: float) -> list[StackLayer]:
         """The layers of a node under ``opacity`` and its mask."""
@@ -182,6 +187,16 @@ class Lowerer:
         inside = trimmed(layer)
         inside = inside and cropped(inside, self.reach)
         return [] if inside is None else [inside]
+
+
+def _spread(leaf: Leaf, scope: Backdrop) -> Leaf:
+    """An endless fill as far as what it is clipped to goes, beyond the canvas too."""
+    box = union([leaf.box, *(layer.box for layer in scope.layers[: scope.base])])
+
+    def whole() -> Pixels:
+        return np.full((box.height, box.width, scope.channels + 1), 255, np.uint8)
+
+    return leaf if box == leaf.box else replace(leaf, box=box, pixels=whole)
 
 
 def _plain(node: Node, tops: Sequence[Node]) -> bool:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pipelines.flatten.backdrop import Backdrop, tiles
 from pipelines.flatten.planes import Plane, alpha_of, bands
 from pipelines.flatten.stack import StackLayer
+from schemas.design import Lowering
 from schemas.geometry import Box, union
 
 Floats = npt.NDArray[np.float32]
@@ -25,8 +26,8 @@ Change = Callable[[Floats, Box], Floats]
 """Colours 0..1 ``[h, w, channels]`` of a box, each changed alone; the number of channels may change too."""
 Decode = Callable[[Floats], Floats]
 
-_MEAN = 0.35  # levels, over the visible box
-_WORST = 6.0  # levels, mean over a square
+_MEAN = 0.25  # levels, over the visible box
+_WORST = 3.0  # levels, mean over a square
 _SQUARE = 32
 _TINT = 1.0  # levels that a layer's mean colour may be off its own and still be called its own
 _LEAST = np.float32(0.5 / 255)
@@ -113,7 +114,10 @@ def _telescoped(
     for layer, new, (moved, weight) in zip(clean, pixels, shift, strict=True):
         fitted = replace(layer, pixels=new)
         if moved * 255 > _TINT * weight:
-            fitted = replace(fitted.noted("colour fitted to what lies below where translucent"), reusable=False)
+            told = fitted.noted("colour fitted to what lies below where translucent")
+            fitted = replace(
+                told, reusable=False, lowering=max(told.lowering, Lowering.BAKED, key=list(Lowering).index)
+            )
         out.append(fitted)
     return out
 

@@ -149,6 +149,8 @@ class Renderer:
             seen = seen * (gate * through(blending.own, colour, self.channels))[..., None]
         if not blending.mask_hides_effects:
             shape = shape * _mask(base, box)
+        if blending.knockout != "none":  # what blend-if hides does not pierce
+            shape, seen = (shape * seen, np.ones_like(seen)) if not base.style else (shape, seen)
         outside = inside = state
         for piece in drawn.behind:
             outside = self._cut(outside, state, piece, box)
@@ -156,7 +158,7 @@ class Renderer:
             inside = inside if piece.concealed else self._piece(inside, piece, box)
         if blending.knockout != "none":
             inside = bottoms.shallow if blending.knockout == "shallow" else bottoms.deep
-        inside = self._body(base, tops, Picture(colour * seen, seen), inside, drawn, box)
+        inside = self._body(base, tops, colour, seen, inside, drawn, box)
         result = outside.towards(inside, shape)
         for piece in drawn.above:
             result = self._cut(result, state, piece, box)
@@ -191,14 +193,25 @@ class Renderer:
         paint = after.colour - (1 - shape) * state.colour
         return np.clip(np.divide(paint, shape, out=np.zeros_like(paint), where=shape > 0), 0, 1)
 
-    def _body(self, base: Node, tops: Sequence[Node], own: Picture, inside: Picture, drawn: Drawn, box: Box) -> Picture:
-        """The unit as if its shape were everywhere: ``own`` paint, what is clipped to it, inner pieces."""
+    def _body(
+        self,
+        base: Node,
+        tops: Sequence[Node],
+        colour: Floats,
+        seen: Floats,
+        inside: Picture,
+        drawn: Drawn,
+        box: Box,
+    ) -> Picture:
+        """The unit as if its shape were everywhere: own paint as far as ``seen``, clipped layers, inner pieces."""
+        own = Picture(colour, np.ones_like(seen))
         blending, bottom = base.blending, inside
         pieces = drawn.inside
         if blending.interior_as_group:
             first, pieces = interior(pieces)
             for piece in first:
                 own = self._piece(own, piece, box)
+        own = Picture(own.colour * seen, own.alpha * seen)
         if tops and blending.clipped_as_group:
             own = self.nodes_on(tops, own, own, box)
         inside = inside.under(own.straight, own.alpha, base.blend_mode, base.fill_opacity)

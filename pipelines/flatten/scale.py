@@ -7,7 +7,7 @@ pixel box around the scaled one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipelines.flatten.scale_style import scaled_paint, scaled_style
+from pipelines.flatten.stack import StackLayer
 from pipelines.formats.style import PathStroke
 from pipelines.formats.tree import Document, Group, Leaf, Mask, Node, Pixels
 from schemas.compositing import Rgba
@@ -71,6 +72,20 @@ def at_most(document: Document, max_side: int) -> tuple[Document, float]:
     return scaled, factor
 
 
+def shrunk(layers: Sequence[StackLayer], document: Document, scaled: Document) -> list[StackLayer]:
+    """The layers of a document, uint8 ``[h, w, 4]``, as those of its scaled copy."""
+    grid = _Grid(scaled.width / document.width, scaled.height / document.height)
+    return [
+        replace(
+            layer,
+            pixels=grid.resample(layer.pixels, layer.box, 0),
+            box=grid.box(layer.box),
+            text=grid.text(layer.text),
+        )
+        for layer in layers
+    ]
+
+
 def _resampled(pixels: npt.NDArray[np.uint8], width: int, height: int, region: _Region | None) -> Pixels:
     """``pixels [h, w]`` or ``[h, w, channels + 1]``, of ``region``. Pillow weighs by alpha three channels at a time."""
     if pixels.ndim == 2:
@@ -121,7 +136,7 @@ class _Grid:
     def mask(self, mask: Mask | None) -> Mask | None:
         if mask is None or mask.box.empty:
             return mask
-        return replace(mask, box=self.box(mask.box), pixels=self._resample(mask.pixels, mask.box, mask.outside))
+        return replace(mask, box=self.box(mask.box), pixels=self.resample(mask.pixels, mask.box, mask.outside))
 
     def text(self, text: Text | None) -> Text | None:
         if text is None:
@@ -131,6 +146,7 @@ class _Grid:
                 update={
                     "size": None if run.size is None else run.size * self.sy,
                     "leading": None if run.leading is None else run.leading * self.sy,
+                    "baseline_shift": None if run.baseline_shift is None else run.baseline_shift * self.sy,
                 }
             )
             for run in text.runs
@@ -138,7 +154,7 @@ class _Grid:
         return text.model_copy(update={"runs": runs})
 
     def _drawn(self, pixels: Callable[[], Pixels], box: Box) -> Callable[[], Pixels]:
-        return lambda: pixels() if box.empty else self._resample(pixels(), box, 0)
+        return lambda: pixels() if box.empty else self.resample(pixels(), box, 0)
 
     def _stroked(self, stroke: Callable[[], PathStroke | None], box: Box) -> Callable[[], PathStroke | None]:
         def scaled() -> PathStroke | None:
@@ -146,11 +162,11 @@ class _Grid:
             if drawn is None or box.empty:
                 return drawn
             paint = scaled_paint(drawn.paint, self.sx, self.sy)
-            return replace(drawn, coverage=self._resample(drawn.coverage, box, 0), paint=paint)
+            return replace(drawn, coverage=self.resample(drawn.coverage, box, 0), paint=paint)
 
         return scaled
 
-    def _resample(self, pixels: npt.NDArray[np.uint8], box: Box, outside: int) -> npt.NDArray[np.uint8]:
+    def resample(self, pixels: npt.NDArray[np.uint8], box: Box, outside: int) -> npt.NDArray[np.uint8]:
         """``pixels`` of ``box``, padded with ``outside`` to whole target pixels and resampled."""
         target = self.box(box)
         left, top = box.x0 - target.x0 / self.sx, box.y0 - target.y0 / self.sy  # px of padding, fractional

@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.bake import Blend, blended, merged
+from pipelines.flatten.blend import canonical
 from pipelines.flatten.drawn import Drawn, Piece, interior
 from pipelines.flatten.effects import draw_style
 from pipelines.flatten.own import pen_line, with_line
 from pipelines.flatten.planes import Plane, mask_plane
 from pipelines.flatten.restrict import gated, shown
-from pipelines.flatten.stack import Shadows, StackLayer
+from pipelines.flatten.stack import Shadows, StackLayer, brief
+from pipelines.flatten.typeset import overlaid
 from pipelines.flatten.unit import Part, Role, assembled, shape_of
 from pipelines.flatten.weights import knocked, reweigh
 from pipelines.formats.style import Solid
@@ -40,13 +42,16 @@ class Styled:
     tops: Sequence[Node]
     scope: Backdrop
 
-    def lowered(self, own: list[StackLayer]) -> list[StackLayer]:
-        """The layers of the unit; ``own``: its own paint at full strength, without mask, blend mode and opacity."""
+    def lowered(self, own: list[StackLayer]) -> tuple[list[StackLayer], list[StackLayer]]:
+        """The layers of the unit, and what of it would be left without what is in its shape (for a knockout).
+
+        ``own``: its own paint at full strength, without mask, blend mode and opacity.
+        """
         base, blending, lowerer = self.base, self.base.blending, self.lowerer
         solid, seen = self._silhouette(own)
         shaped = solid if blending.mask_hides_effects else lowerer.fade(base, solid, 1.0)
         if not shaped:
-            return []
+            return [], []
         drawn = self._drawn(shaped)
         if blending.interior_as_group and drawn.inside:
             first, rest = interior(drawn.inside)
@@ -56,7 +61,8 @@ class Styled:
         run = lowerer.clip(shaped, self.tops, base.name) if together else shaped
         parts = self._behind(drawn.behind)
         ground = self._ground(parts)
-        run = blended(run, Blend(base.blend_mode, shaped=True), ground, lowerer.visible, name=base.name)
+        how = Blend(canonical(base.blend_mode), base.fill_opacity, shaped=True)
+        run = blended(run, how, ground, lowerer.visible, name=base.name)
         own_parts = self._own(run, len(shaped), seen)
         parts += own_parts
         if not together:
@@ -64,7 +70,10 @@ class Styled:
         slot = "own 0" if self._single and len(run) == 1 and together else "effects"
         parts += self._inside(drawn.inside, own_parts, slot, ground)
         parts += self._above(drawn.above, slot, parts)
-        return assembled(parts, self._slots(parts), self._strength)
+        slots = self._slots(parts)
+        hollow = [replace(part, fill=0.0, shown=None) for part in parts if part.role != "inside"]
+        pierces = base.blending.knockout != "none"
+        return assembled(parts, slots, self._strength), assembled(hollow, slots, self._strength) if pierces else []
 
     def _silhouette(self, own: list[StackLayer]) -> tuple[list[StackLayer], tuple[Levels, Box] | None]:
         """The paint as if the layer's fill had no transparency, whose shape effects follow; and what of it shows."""
@@ -72,17 +81,22 @@ class Styled:
         if not isinstance(base, Leaf) or base.fill is None or isinstance(base.fill, Solid) or not base.style:
             return own, None
         solid = self.lowerer.own(base, self.scope, solid=True)
-        return solid, (_share_of(own[0], solid[0]), solid[0].box)
+        if not solid:
+            return own, None
+        share = _share_of(own[0], solid[0]) if own else np.zeros(solid[0].pixels.shape[:2], np.uint8)
+        return solid, (share, solid[0].box)
 
     def _own(self, run: Sequence[StackLayer], bases: int, seen: tuple[Levels, Box] | None) -> list[Part]:
         """The unit's paint, of which what is the base's own shows as its fill's transparency and blend-if say."""
         base, made = self.base, []
+        special = Blend(canonical(base.blend_mode), base.fill_opacity).special  # its fill is in its colour then
+        fill = 1.0 if special else base.fill_opacity
         for i, layer in enumerate(run):
             left = shown(layer, base.blending, self.scope) if i < bases else None
             if seen is not None and i < bases:
                 left = _times(left, seen[0][layer.box.within(seen[1]).slices])
             told = gated(layer, base.blending) if i < bases else layer
-            made.append(Part(told, "own", f"own {i}", base.fill_opacity, left))
+            made.append(Part(told, "own", f"own {i}", fill, left))
         return made
 
     def _drawn(self, shaped: Sequence[StackLayer]) -> Drawn:
@@ -163,7 +177,7 @@ class Styled:
         """What inner pieces are painted on: the layer's paint as if its shape had no edge."""
         channels = self.lowerer.channels
         layers = [part.layer for part in run]
-        if self.base.fill_opacity >= 1 and all(part.shown is None for part in run):
+        if all(part.fill >= 1 and part.shown is None for part in run):
             return Backdrop(channels, solid=True, base=len(run), layers=layers)
         scope = Backdrop(channels, start=ground, sealed=True)
         scope.add(self._solid(run))
@@ -200,16 +214,24 @@ class Styled:
         for name in dict.fromkeys(part.slot for part in parts):
             here = [part.layer for part in parts if part.slot == name]
             own = next((part.layer for part in parts if part.slot == name and part.role == "own"), None)
-            told = own or replace(here[0], name=f"{self.base.name} {name}".strip())
+            told = own or self._told(name, here)
             drawn = [layer.name for layer in here if layer is not own] if own else []
             notes = [note for layer in here if layer is not own for note in layer.notes]
             slots[name] = replace(
                 told.noted(*(f"{piece} drawn" for piece in drawn), *notes),
                 reusable=all(layer.reusable for layer in here),
                 lowering=max((layer.lowering for layer in here), key=_SEVERITY.index),
-                opacity=self.base.opacity if self._single else told.opacity,
+                text=overlaid(told.text, self.base.style, self.lowerer.channels) if self._single else told.text,
             )
         return slots
+
+    def _told(self, slot: str, here: Sequence[StackLayer]) -> StackLayer:
+        """What is said of a layer without the base's own paint: a clipped one is itself, pieces are the base's."""
+        name = brief(self.base.name)
+        if slot.startswith("top"):
+            return here[0].noted(f"clipped to {name!r}")
+        pieces = ", ".join(dict.fromkeys(layer.name for layer in here)) if slot == "shadow" else "effects"
+        return replace(here[0], name=f"{self.base.name} {pieces}", effects=self.base.effects)
 
     def _strength(self, box: Box) -> Plane | float:
         base = self.base

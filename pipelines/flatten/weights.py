@@ -26,7 +26,7 @@ Scale = Callable[[Box], "Plane | float"]
 _COVERED = 1 / 512  # what is left for the layers below is under half a level
 _TINY = np.float32(1e-6)
 _APART = 8  # levels between two colours that are not the same
-_CLEAR = np.float32(0.99)
+_UNEVEN = np.float32(0.05)
 _TINTED = 0.01
 
 
@@ -103,7 +103,8 @@ def _mix(
             part_now = np.where(was + now > 0, now / np.maximum(was + now, _TINY), s)[..., None]
             pixels[i][rows][..., :-1] = np.rint(theirs + part_now * (ours.astype(np.float32) - theirs))
             apart = np.abs(ours.astype(np.int16) - theirs).max(-1) > _APART
-            tinted[i] += float(level[apart & (new_above[spot] < _CLEAR)].sum(dtype=np.float64))
+            uneven = np.abs(part_now[..., 0] - s) > _UNEVEN
+            tinted[i] += float(level[apart & uneven & (new_above[spot] < 1)].sum(dtype=np.float64))
         pixels[i][rows][..., -1] = level
         left[spot] *= 1 - level / np.float32(255)
 
@@ -163,14 +164,22 @@ def clipped(base: Sequence[StackLayer], tops: Sequence[StackLayer], name: str) -
     return reweigh([*base, *tops], [*[whole] * len(base), *[inside] * len(tops)], "")
 
 
-def pierced(node: Node, own: Sequence[StackLayer], made: Sequence[StackLayer], scope: Backdrop) -> None:
+def pierced(
+    node: Node,
+    own: Sequence[StackLayer],
+    made: Sequence[StackLayer],
+    shell: Sequence[StackLayer],
+    scope: Backdrop,
+) -> None:
     """Take away what lies below a knockout: in its group, or down to the background for a deep one; among clipped
-    layers down to their base. ``own``: the shape that pierces, ``made``: the layers that will be painted there.
+    layers down to their base. ``own``: the shape that pierces, ``made``: the layers that will be painted there, and
+    ``shell``: those that lie around the shape.
     """
 
     def left(box: Box) -> Plane:
         through = 1 - coverage_of(made, box)  # what is painted there hides its share once more
-        return np.asarray(np.minimum(1 - knocked(node, own, box), through) / np.maximum(through, _COVERED), np.float32)
+        rest = np.clip(1 - coverage_of(shell, box) - knocked(node, own, box), 0, through)
+        return np.asarray(rest / np.maximum(through, _COVERED), np.float32)
 
     at: Backdrop | None = scope
     while at is not None:

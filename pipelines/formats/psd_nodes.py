@@ -96,7 +96,8 @@ class Reader:
         fill, problems = fill_of(layer, self.colours)
         stroke, of_stroke = pen_of(layer, box, self.colours, filled=fill is not None)
         pixels = partial(shape_pixels, layer, box, fill, self.colours)
-        return {"pixels": pixels, "fill": fill, "stroke": stroke}, [*problems, *of_stroke]
+        endless = fill is not None and not has_path(layer)
+        return {"pixels": pixels, "fill": fill, "stroke": stroke, "endless": endless}, [*problems, *of_stroke]
 
     def _group(self, group: Any) -> tree.Group:
         children = self.nodes(group)

@@ -84,14 +84,16 @@ class Leaf(Node):
     """A layer with paint of its own, without mask, opacity or effects.
 
     ``pixels()`` gives uint8 ``[box.height, box.width, channels + 1]``. Where there is a ``fill``, that is the paint
-    and only the alpha of ``pixels()`` counts: the shape it is painted in. ``stroke``: a shape's pen line, above
-    what is clipped to the layer; ``pixels()`` may hold it too.
+    and only the alpha of ``pixels()`` counts: the shape it is painted in. ``endless``: a fill without a shape, whose
+    box is the document's for want of another. ``stroke``: a shape's pen line, above what is clipped to the layer;
+    ``pixels()`` may hold it too.
     """
 
     kind: LayerKind = LayerKind.IMAGE
     box: Box = Box(0, 0, 0, 0)
     pixels: Callable[[], Pixels] = field(default=lambda: np.zeros((0, 0, 4), np.uint8), repr=False)
     fill: Paint | None = field(default=None, repr=False)
+    endless: bool = False
     stroke: Callable[[], PathStroke | None] | None = field(default=None, repr=False)
     text: Text | None = None
 
