@@ -221,7 +221,7 @@ class Styled:
                 told.noted(*(f"{piece} drawn" for piece in drawn), *notes),
                 reusable=all(layer.reusable for layer in here),
                 lowering=max((layer.lowering for layer in here), key=_SEVERITY.index),
-                text=overlaid(told.text, self.base.style, self.lowerer.channels) if self._single else told.text,
+                text=overlaid(told.text, self.base.style, self.lowerer.channels) if name == "own 0" else told.text,
             )
         return slots
 
@@ -230,8 +230,8 @@ class Styled:
         name = brief(self.base.name)
         if slot.startswith("top"):
             return here[0].noted(f"clipped to {name!r}")
-        pieces = ", ".join(dict.fromkeys(layer.name for layer in here)) if slot == "shadow" else "effects"
-        return replace(here[0], name=f"{self.base.name} {pieces}", effects=self.base.effects)
+        word = here[0].name.rpartition("-")[2] if slot == "shadow" else "effects"  # shadow, glow, stroke, bevel
+        return replace(here[0], name=f"{self.base.name} {word}", effects=self.base.effects)
 
     def _strength(self, box: Box) -> Plane | float:
         base = self.base

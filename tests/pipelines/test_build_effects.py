@@ -78,7 +78,7 @@ def test_shadows_are_joined_or_apart_by_one_setting(folder: Path, tmp_path: Path
     joined, apart = records(tmp_path / "joined"), records(tmp_path / "apart")
     assert names(joined["shadow.psd"]) == ["photo", "button", "accent"]
     assert names(apart["shadow.psd"]) == ["photo", "button shadow", "button", "accent"]
-    assert names(apart["glow.psd"]) == ["photo", "button shadow", "button", "accent shadow", "accent"]
+    assert names(apart["glow.psd"]) == ["photo", "button shadow", "button", "accent glow", "accent"]
     assert apart["shadow.psd"]["layers"][2]["box"] == [10, 10, 30, 30]
     assert all(layer["lowering"] == "exact" and layer["reusable"] for layer in apart["glow.psd"]["layers"])
     for record in (*joined.values(), *apart.values()):
