@@ -9,7 +9,9 @@ import pytest
 
 from pipelines.flatten import lower
 from pipelines.flatten.backdrop import Backdrop
-from pipelines.flatten.push import Change, changed, pushed
+from pipelines.flatten.push import pushed
+from pipelines.flatten.recolour import Plain as Change
+from pipelines.flatten.recolour import changed
 from pipelines.flatten.stack import StackLayer
 from pipelines.formats.tree import Adjustment
 from schemas.geometry import Box

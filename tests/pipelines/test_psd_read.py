@@ -252,6 +252,6 @@ def test_groups_and_leaves_say_opacity_and_fill_apart(tmp_path: Path) -> None:
 def test_parsers_that_are_left_out_are_back_afterwards(tmp_path: Path) -> None:
     before = dict(tagged_blocks.TYPES), dict(image_resources.TYPES)
     path = save(tmp_path / "a.psd", SIZE, [Spec(blocks={Tag.TEXT_ENGINE_DATA: b"what it says"})])
-    psd = opened(path, 1 << 20)
+    psd = opened(path, ReadLimits())
     assert bytes(psd[0].tagged_blocks[Tag.TEXT_ENGINE_DATA].data).startswith(b"what it says")
     assert (dict(tagged_blocks.TYPES), dict(image_resources.TYPES)) == before

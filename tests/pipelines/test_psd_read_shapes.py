@@ -199,7 +199,7 @@ def test_drawn_paths_are_what_photoshop_stored(corpus: Path) -> None:
     with (corpus / "manifest.csv").open() as manifest:
         rows = [row for row in csv.DictReader(manifest) if "vmasks=" in row["notes"] and int(row["bytes"]) < 1 << 20]
     for row in rows:
-        psd = opened(corpus / row["path"], 1 << 30)
+        psd = opened(corpus / row["path"], ReadLimits())
         colours = Colours.of(psd)
         for layer in psd.descendants():
             if layer.is_group() or not is_drawn(layer) or not has_path(layer) or pen_width(layer):
