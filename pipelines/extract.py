@@ -35,7 +35,7 @@ from schemas.sample import Sample, layer_stem
 
 ATTEMPTS = 2
 MAX_RECORD_BYTES = 16 * 2**20
-_AGAIN = frozenset({Code.TIMEOUT, Code.CRASHED})
+_AGAIN = frozenset({Code.TIMEOUT, Code.CRASHED, Code.OUT_OF_MEMORY})
 
 
 class ImageConfig(BaseModel):
@@ -119,7 +119,9 @@ class Extractor:
             yield self._extract(row)
 
     def _extract(self, row: PlanRow) -> tuple[Outcome, Sample | None]:
-        """What comes of one row; a timeout or a crash is tried once more in a fresh child before it stands."""
+        """What comes of one row; a timeout, a crash and a want of memory are tried once more before they stand, in a
+        fresh child: no design pays for what an earlier one left there.
+        """
         started = time.monotonic()
         attempts = 1
         design_id, made, code, message = self._attempt(row)

@@ -6,6 +6,7 @@ child that waits for ever. The child dies with its parent.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -73,8 +74,7 @@ class Sandbox:
         try:
             returned, value = self._schedule(function, *arguments)
         except _BROKEN:
-            self.close()
-            self._pool = self._start()
+            self._restart()
             try:
                 returned, value = self._schedule(function, *arguments)
             except _BROKEN as error:
@@ -88,6 +88,10 @@ class Sandbox:
         """End the child."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+
+    def _restart(self) -> None:
+        self.close()
+        self._pool = self._start()
 
     def _start(self) -> ProcessPool:
         context = multiprocessing.get_context("forkserver")
@@ -114,6 +118,7 @@ class Sandbox:
                 raise Rejected(Code.TIMEOUT, f"used its {limits.cpu_seconds} s of CPU time") from None
             raise Rejected(Code.CRASHED, f"the reading process died: {_exit_name(error.exitcode)}") from None
         except MemoryError:
+            self._restart()
             raise Rejected(Code.OUT_OF_MEMORY, f"needs more than {limits.memory_mb} MiB of memory") from None
         return outcome
 
@@ -121,6 +126,7 @@ class Sandbox:
 def _confine(memory_mb: int) -> None:
     """In the child: no more memory than allowed, no core dumps, no life after the parent."""
     threading.Thread(target=_follow_parent, daemon=True).start()
+    gc.freeze()  # what was loaded stays: looking for garbage after each design need not pass through it
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = used + memory_mb * 2**20
@@ -139,7 +145,10 @@ def _follow_parent() -> None:
 
 
 def _timed(function: Callable[..., T], cpu_seconds: int, *arguments: Any) -> tuple[bool, Any]:
-    """In the child: ``function`` under a CPU limit that starts now. The default action of SIGXCPU ends the process."""
+    """In the child: ``function`` under a CPU limit that starts now. The default action of SIGXCPU ends the process.
+
+    Nothing of a design is left for the next one: not its cycles, nor the frames that an exception remembers.
+    """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(usage.ru_utime + usage.ru_stime) + cpu_seconds + 1
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -149,9 +158,12 @@ def _timed(function: Callable[..., T], cpu_seconds: int, *arguments: Any) -> tup
     except MemoryError:
         raise
     except PipelineError as error:
+        error.__cause__ = error.__context__ = error.__traceback__ = None
         return False, error
     except Exception as error:  # noqa: BLE001 - an exception of a library may not survive the way to the parent
         return False, ChildError(f"{type(error).__name__}: {error}")
+    finally:
+        gc.collect()
 
 
 def _exit_name(code: int) -> str:

@@ -19,14 +19,13 @@ from pipelines.flatten.planes import composite_banded
 from pipelines.flatten.render import render_tree
 from pipelines.flatten.scale import at_most, fitted, shrunk
 from pipelines.flatten.stack import FlattenConfig, Stack, StackLayer
-from pipelines.formats.tree import Document, Leaf
+from pipelines.formats.tree import REACH, Document, Leaf
 from schemas.ledger import Code
 
 __all__ = ["FlattenConfig", "Stack", "StackLayer", "coverage", "flatten", "lower", "overflow", "render_tree"]
 
 _PREVIEW_SIDE = 1024
 _MUCH = 1 << 27
-_REACH = 3.0  # in visible sides: what lies farther off casts nothing into the visible box
 
 
 def flatten(document: Document, config: FlattenConfig) -> Stack:
@@ -60,7 +59,7 @@ def lower(document: Document, config: FlattenConfig, *, late: bool = False) -> S
     """
     scaled, factor = at_most(document, config.max_side)
     drawn = document if late else scaled
-    layers = lowered(drawn, reach(drawn.visible, max(_REACH, config.max_canvas_ratio)), config.shadows)
+    layers = lowered(drawn, reach(drawn.visible, max(REACH, config.max_canvas_ratio)), config.shadows)
     layers = clean.contributing(layers, drawn.visible)
     layers = settled(to_srgb(layers, drawn.space, drawn.visible), drawn)
     if late:

@@ -25,7 +25,7 @@ def own_pixels(leaf: Leaf, document: Box, channels: int, *, solid: bool = False)
     pixels = np.asarray(leaf.pixels(), np.uint8)
     if leaf.fill is not None:
         shape = pixels[..., -1]
-        laid = alpha_bounds(shape).shift(leaf.box.x0, leaf.box.y0)
+        laid = leaf.laid or alpha_bounds(shape).shift(leaf.box.x0, leaf.box.y0)
         painted = paint_pixels(leaf.fill, leaf.box, laid, document, channels, shape)
         alpha = shape[..., None]
         if not solid and not isinstance(leaf.fill, Solid):
@@ -64,7 +64,7 @@ def with_line(inside: Sequence[Piece], line: Piece, clipped_to: bool) -> tuple[P
 
 def line_pixels(leaf: Leaf, stroke: PathStroke, document: Box, channels: int) -> Pixels:
     """The pen line alone, of the leaf's box, with its opacity."""
-    laid = alpha_bounds(stroke.coverage).shift(leaf.box.x0, leaf.box.y0)
+    laid = stroke.laid or alpha_bounds(stroke.coverage).shift(leaf.box.x0, leaf.box.y0)
     painted = paint_pixels(stroke.paint, leaf.box, laid, document, channels, stroke.coverage)
     strength = stroke.coverage * np.float32(stroke.opacity / 255)
     alpha = np.rint(painted[..., -1] * strength).astype(np.uint8)

@@ -9,22 +9,22 @@ it is translucent over others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.flatten.backdrop import Backdrop, tiles
-from pipelines.flatten.planes import Plane, alpha_of, bands
+from pipelines.flatten.backdrop import tiles
+from pipelines.flatten.planes import Plane
+from pipelines.flatten.recolour import Bits, Change, Plain, change_of, changed_all, straight
 from pipelines.flatten.stack import StackLayer
 from schemas.design import Lowering
 from schemas.geometry import Box, union
 
 Floats = npt.NDArray[np.float32]
-Change = Callable[[Floats, Box], Floats]
-"""Colours 0..1 ``[h, w, channels]`` of a box, each changed alone; the number of channels may change too."""
 Decode = Callable[[Floats], Floats]
+_Step = tuple[int, Box, Bits, npt.NDArray[np.int32]]
 
 _MEAN = 0.25  # levels, over the visible box
 _WORST = 3.0  # levels, mean over a square
@@ -37,7 +37,7 @@ _OPAQUE = np.float32(254.5 / 255)
 
 def pushed(
     layers: Sequence[StackLayer],
-    change: Change,
+    change: Change | Plain,
     visible: Box,
     channels: int,
     note: str,
@@ -47,51 +47,75 @@ def pushed(
 
     ``decode``: what their values 0..1 are composed as, where that is not themselves; ``change`` then takes those.
     """
+    whole = change_of(change)
     if decode is not None:
-        return list(layers) if len(layers) < 2 else _telescoped(layers, layers, change, decode)
-    clean = [layer if (new := changed(layer, change)) is layer else new.noted(note) for layer in layers]
-    if len(layers) < 2 or _agree(layers, clean, change, visible, channels):
+        return list(layers) if len(layers) < 2 else _telescoped(layers, layers, whole, decode)
+    made = zip(layers, changed_all(layers, whole), strict=True)
+    clean = [layer if new is layer else new.noted(note) for layer, new in made]
+    if len(layers) < 2 or _agree(layers, clean, whole, visible, channels):
         return clean
-    return _telescoped(layers, clean, change, decode)
+    return _telescoped(layers, clean, whole, decode)
 
 
-def changed(layer: StackLayer, change: Change) -> StackLayer:
-    """The layer with its own colours changed; itself where nothing changes."""
-    pixels, differs = None, False
-    for band in bands(layer.box):
-        rows = band.within(layer.box).slices
-        own = layer.pixels[rows]
-        new = (
-            np.rint(change(np.asarray(own[..., :-1] / np.float32(255), np.float32), band) * 255)
-            .clip(0, 255)
-            .astype(np.uint8)
-        )
-        if pixels is None:
-            pixels = np.empty((*layer.pixels.shape[:2], new.shape[-1] + 1), np.uint8)
-        pixels[rows][..., :-1], pixels[rows][..., -1] = new, own[..., -1]
-        differs = differs or new.shape[-1] != own.shape[-1] - 1 or bool(np.any(new != own[..., :-1]))
-    return layer if pixels is None or not differs else replace(layer, pixels=pixels)
+def _mixed(layers: Sequence[StackLayer], part: Box, seen: bool) -> Bits:
+    """Where in ``part`` a layer is translucent over another; those that an opaque one hides left out if ``seen``."""
+    painted = np.zeros((part.height, part.width), np.bool_)
+    mixed = np.zeros_like(painted)
+    for layer in layers:
+        where = layer.box.intersect(part)
+        if where.empty:
+            continue
+        spot, alpha = where.within(part).slices, layer.pixels[where.within(layer.box).slices][..., -1]
+        some, opaque = alpha > 0, alpha == 255
+        if seen:
+            mixed[spot] &= ~opaque
+        mixed[spot] |= some & ~opaque & painted[spot]
+        painted[spot] |= some
+    return mixed
+
+
+def _steps(layers: Sequence[StackLayer], part: Box, picked: Bits) -> Iterator[_Step]:
+    """Of each layer that paints some of the ``picked`` pixels of ``part``: its index, the box of the layer in there,
+    which pixels of that box are picked, and their places among all that are picked.
+    """
+    place = np.cumsum(picked, dtype=np.int32).reshape(picked.shape) - np.int32(1)
+    for index, layer in enumerate(layers):
+        where = layer.box.intersect(part)
+        if where.empty:
+            continue
+        spot = where.within(part).slices
+        here = picked[spot] & (layer.pixels[where.within(layer.box).slices][..., -1] > 0)
+        if here.any():
+            yield index, where, here, place[spot][here]
 
 
 def _agree(
     before: Sequence[StackLayer], after: Sequence[StackLayer], change: Change, visible: Box, channels: int
 ) -> bool:
-    """Whether the composite of ``after`` is the changed composite of ``before``, in the visible box."""
-    old, new = Backdrop(channels), Backdrop(after[0].pixels.shape[2] - 1)
-    old.add(before)
-    new.add(after)
+    """Whether the composite of ``after`` is the changed composite of ``before``, in the visible box. Where no layer is
+    translucent over another, it is.
+    """
     total = 0.0
     for part in tiles(union(layer.box for layer in before).intersect(visible)):
-        colour, alpha = old.state(part)
-        if not alpha.any():
+        picked = _mixed(before, part, seen=True)
+        count = int(np.count_nonzero(picked))
+        if not count:
             continue
-        ours, _ = new.state(part)
-        error = np.abs(change(colour, part) - ours).mean(-1) * alpha * 255
+        old, new = np.zeros((count, channels), np.float32), np.zeros((count, after[0].pixels.shape[2] - 1), np.float32)
+        alpha = np.zeros((count, 1), np.float32)
+        for index, where, here, at in _steps(before, part, picked):
+            rows = where.within(before[index].box).slices
+            theirs, ours = straight(before[index].pixels[rows][here]), straight(after[index].pixels[rows][here])
+            a = theirs[:, -1:]
+            old[at] = old[at] * (1 - a) + theirs[:, :-1] * a
+            new[at] = new[at] * (1 - a) + ours[:, :-1] * a
+            alpha[at] += a * (1 - alpha[at])
+        wanted = change.at(np.clip(old / alpha, 0, 1), part, picked)
+        error = np.zeros(picked.shape, np.float32)
+        error[picked] = np.abs(wanted - np.clip(new / alpha, 0, 1)).mean(-1) * alpha[:, 0] * 255
         total += float(error.sum(dtype=np.float64))
         if _worst(error) > _WORST:
             return False
-        old.forget()
-        new.forget()
     return total <= _MEAN * visible.area
 
 
@@ -106,14 +130,15 @@ def _telescoped(
     layers: Sequence[StackLayer], clean: Sequence[StackLayer], change: Change, decode: Decode | None
 ) -> list[StackLayer]:
     pixels = [layer.pixels.copy() for layer in clean]
-    shift = np.zeros((len(layers), 2))  # of colour, and alpha
+    shift = np.zeros(len(layers))
     for part in tiles(union(layer.box for layer in layers)):
-        for index, moved, weight in _telescope(layers, pixels, change, decode, part):
-            shift[index] += moved, weight
+        picked = _mixed(layers, part, seen=False)
+        if picked.any():
+            _telescope(layers, pixels, change, decode, part, picked, shift)
     out = []
-    for layer, new, (moved, weight) in zip(clean, pixels, shift, strict=True):
+    for layer, new, moved in zip(clean, pixels, shift, strict=True):
         fitted = replace(layer, pixels=new)
-        if moved * 255 > _TINT * weight:
+        if moved * 255 > _TINT * float(new[..., -1].sum(dtype=np.int64)) / 255:
             told = fitted.noted("colour fitted to what lies below where translucent")
             fitted = replace(
                 told, reusable=False, lowering=max(told.lowering, Lowering.BAKED, key=list(Lowering).index)
@@ -128,35 +153,46 @@ def _telescope(
     change: Change,
     decode: Decode | None,
     part: Box,
-) -> list[tuple[int, float, float]]:
-    """Rewrite ``pixels``, those of the changed layers, inside ``part``; (index, colour shift, alpha) of each."""
-    found: list[tuple[int, float, float]] = []
-    old = np.zeros((part.height, part.width, layers[0].pixels.shape[2] - 1), np.float32)  # premultiplied
-    new = np.zeros((part.height, part.width, pixels[0].shape[2] - 1), np.float32)
-    drawn = np.zeros((part.height, part.width, 1), np.float32)
-    for index, layer in enumerate(layers):
-        where = layer.box.intersect(part)
-        if where.empty:
+    picked: Bits,
+    shift: npt.NDArray[np.float64],
+) -> None:
+    """Rewrite ``pixels``, those of the changed layers, where ``picked`` in ``part``, and add to the ``shift`` of
+    their colours.
+    """
+    count = int(np.count_nonzero(picked))
+    old = np.zeros((count, layers[0].pixels.shape[2] - 1), np.float32)  # premultiplied
+    new = np.zeros((count, pixels[0].shape[2] - 1), np.float32)
+    drawn = np.zeros((count, 1), np.float32)
+    for index, where, here, at in _steps(layers, part, picked):
+        rows = where.within(layers[index].box).slices
+        theirs, written = straight(layers[index].pixels[rows][here]), pixels[index][rows][here]
+        own, a = theirs[:, :-1], theirs[:, -1:]
+        under, old[at] = new[at], old[at] * (1 - a) + (own if decode is None else decode(own)) * a
+        ground, drawn[at] = drawn[at] > _OPAQUE, drawn[at] + a * (1 - drawn[at])
+        plain = straight(written[:, :-1])
+        free = ((a < 1) & (drawn[at] > a))[:, 0]
+        new[at] = under * (1 - a) + plain * a
+        if not free.any():
             continue
-        spot, rows = where.within(part).slices, where.within(layer.box).slices
-        a = alpha_of(layer, where)[..., None]
-        own = np.asarray(layer.pixels[rows][..., :-1] / np.float32(255), np.float32)
-        old[spot] = old[spot] * (1 - a) + (own if decode is None else decode(own)) * a
-        ground, drawn[spot] = drawn[spot] > _OPAQUE, drawn[spot] + a * (1 - drawn[spot])
-        straight = np.divide(old[spot], drawn[spot], out=np.zeros_like(old[spot]), where=drawn[spot] > 0)
-        target = change(np.clip(straight, 0, 1), where) * drawn[spot]
-        plain = np.asarray(pixels[index][rows][..., :-1] / np.float32(255), np.float32)
-        free = (a > 0) & (a < 1) & (drawn[spot] > a)
-        a = np.where(free & ground, _fitted_alpha(plain, new[spot], target, a), a)
-        wanted = np.clip((target - (1 - a) * new[spot]) / np.maximum(a, _LEAST), 0, 1)
-        near = np.abs(wanted - plain).max(-1, keepdims=True) * a <= _LEAST
-        fitted = np.rint(np.where(free & ~near, wanted, plain) * 255)
-        pixels[index][rows][..., :-1] = fitted
-        pixels[index][rows][..., -1] = np.rint(a[..., 0] * 255)
-        new[spot] = new[spot] * (1 - a) + fitted * (a / np.float32(255))
-        moved = float((np.abs(fitted / np.float32(255) - plain).mean(-1, keepdims=True) * a).sum(dtype=np.float64))
-        found.append((index, moved, float(a.sum(dtype=np.float64))))
-    return found
+        spots, some = at[free], np.zeros_like(here)
+        some[here] = free
+        target = change.at(np.clip(old[spots] / drawn[spots], 0, 1), where, some) * drawn[spots]
+        fitted, alpha = _fit(plain[free], under[free], target, a[free], ground[free])
+        written[free] = np.concatenate([fitted, np.rint(alpha * 255)], axis=1)
+        pixels[index][rows][here] = written
+        new[spots] = under[free] * (1 - alpha) + fitted * (alpha / np.float32(255))
+        moved = np.abs(fitted / np.float32(255) - plain[free]).mean(-1, keepdims=True) * alpha
+        shift[index] += float(moved.sum(dtype=np.float64))
+
+
+def _fit(plain: Floats, below: Floats, target: Floats, alpha: Floats, ground: Bits) -> tuple[Floats, Floats]:
+    """The colour 0..255 and alpha 0..1 that make the premultiplied ``below`` the ``target``, its own colour ``plain``
+    where that does; its own alpha where there is no opaque ``ground``.
+    """
+    alpha = np.where(ground, _fitted_alpha(plain, below, target, alpha), alpha)
+    wanted = np.clip((target - (1 - alpha) * below) / np.maximum(alpha, _LEAST), 0, 1)
+    near = np.abs(wanted - plain).max(-1, keepdims=True) * alpha <= _LEAST
+    return np.asarray(np.rint(np.where(near, plain, wanted) * 255), np.float32), alpha
 
 
 def _fitted_alpha(colour: Floats, below: Floats, target: Floats, alpha: Floats) -> Floats:

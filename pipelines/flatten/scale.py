@@ -126,6 +126,7 @@ class _Grid:
             return replace(
                 node,
                 box=self.box(node.box),
+                laid=None if node.laid is None else self.box(node.laid),
                 pixels=self._drawn(node.pixels, node.box),
                 fill=None if node.fill is None else scaled_paint(node.fill, self.sx, self.sy),
                 stroke=None if node.stroke is None else self._stroked(node.stroke, node.box),
@@ -162,7 +163,8 @@ class _Grid:
             if drawn is None or box.empty:
                 return drawn
             paint = scaled_paint(drawn.paint, self.sx, self.sy)
-            return replace(drawn, coverage=self.resample(drawn.coverage, box, 0), paint=paint)
+            laid = None if drawn.laid is None else self.box(drawn.laid)
+            return replace(drawn, coverage=self.resample(drawn.coverage, box, 0), paint=paint, laid=laid)
 
         return scaled
 

@@ -30,26 +30,42 @@ def with_luminosity(colours: Colours, wanted: Colours) -> Colours:
     """
     moved = colours + (wanted - luminosity(colours))[..., None]
     gray = np.clip(wanted, 0, 1)[..., None]
-    low, high = moved.min(axis=-1, keepdims=True), moved.max(axis=-1, keepdims=True)
+    high, low = (end[..., None] for end in _ends(moved))
     down = np.where(low < 0, gray / np.maximum(gray - low, 1e-6), 1)
     up = np.where(high > 1, (1 - gray) / np.maximum(high - gray, 1e-6), 1)
     return np.clip(gray + (moved - gray) * np.minimum(down, up), 0, 1).astype(np.float32)
 
 
+def _ends(colours: Colours) -> tuple[Colours, Colours]:
+    """The largest and smallest channel of ``[..., 3]``; numpy's own reductions are slow over a short axis."""
+    r, g, b = colours[..., 0], colours[..., 1], colours[..., 2]
+    return np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
+
+
+def _sorted(colours: Colours) -> tuple[Colours, Colours, Colours]:
+    """The smallest, middle and largest channel of ``[..., 3]``."""
+    r, g, b = colours[..., 0], colours[..., 1], colours[..., 2]
+    low, high = np.minimum(r, g), np.maximum(r, g)
+    return np.minimum(low, b), np.maximum(low, np.minimum(high, b)), np.maximum(high, b)
+
+
 def _hue(colours: Colours, high: Plane, low: Plane) -> Plane:
     """Degrees 0..360; 0 for grays."""
     r, g, b = colours[..., 0], colours[..., 1], colours[..., 2]
-    chroma = np.maximum(high - low, 1e-9)
-    sector = np.where(
-        high == r, ((g - b) / chroma) % 6, np.where(high == g, (b - r) / chroma + 2, (r - g) / chroma + 4)
-    )
+    chroma = np.maximum(high - low, np.float32(1e-9))
+    red = (g - b) / chroma
+    red = np.where(red < 0, red + 6, red)
+    sector = np.where(high == r, red, np.where(high == g, (b - r) / chroma + 2, (r - g) / chroma + 4))
     return np.where(high > low, sector * 60, 0).astype(np.float32)
 
 
 def _from_hue(hue: Plane) -> Plane:
-    """``[..., 3]``: the pure colours of hues in degrees."""
-    ramp = (hue[..., None] / 60 + np.array([0, 4, 2], np.float32)) % 6
-    pure: Plane = np.clip(np.abs(ramp - 3) - 1, 0, 1).astype(np.float32)
+    """``[..., 3]``: the pure colours of hues 0..360 degrees."""
+    sector, pure = hue / 60, np.empty((*hue.shape, 3), np.float32)
+    for i, start in enumerate((0, 4, 2)):
+        ramp = sector + np.float32(start)
+        ramp = np.where(ramp >= 6, ramp - 6, ramp)
+        pure[..., i] = np.clip(np.abs(ramp - 3) - 1, 0, 1)
     return pure
 
 
@@ -88,7 +104,7 @@ def _lighten(colours: Colours, lightness: float) -> Colours:
 
 def _saturate(colours: Colours, gain: Colours | float) -> Colours:
     """The HSL saturation times ``gain``, at most 1."""
-    high, low = colours.max(axis=-1), colours.min(axis=-1)
+    high, low = _ends(colours)
     middle, chroma = (high + low) / 2, high - low
     most = 2 * np.minimum(middle, 1 - middle)
     factor = np.minimum(chroma * gain, most) / np.maximum(chroma, 1e-9)
@@ -105,7 +121,7 @@ def hue_saturation(hue: float, saturation: float, lightness: float, ranges: Sequ
 
     def apply(colours: Colours) -> Colours:
         out = _lighten(np.asarray(colours, np.float32), lightness)
-        high, low = out.max(axis=-1), out.min(axis=-1)
+        high, low = _ends(out)
         turn: Colours = np.full(high.shape, hue, np.float32)
         gain, light = np.ones_like(high), np.zeros_like(high)
         where = _hue(out, high, low) if ranges or hue % 360 else high
@@ -117,7 +133,7 @@ def hue_saturation(hue: float, saturation: float, lightness: float, ranges: Sequ
         if ranges:
             towards = np.where(light[..., None] > 0, high[..., None] - out, out - low[..., None])
             out = out + light[..., None] * towards
-            high, low = out.max(axis=-1), out.min(axis=-1)
+            high, low = _ends(out)
         if ranges or hue % 360:
             out = low[..., None] + (high - low)[..., None] * _from_hue(np.asarray((where + turn) % 360, np.float32))
         if ranges or saturation:
@@ -135,7 +151,8 @@ def colorize(hue: float, saturation: float, lightness: float) -> Apply:
 
     def apply(colours: Colours) -> Colours:
         colours = np.asarray(colours, np.float32)
-        middle = _lighten((colours.max(axis=-1) + colours.min(axis=-1)) / 2, lightness)[..., None]
+        high, low = _ends(colours)
+        middle = _lighten((high + low) / 2, lightness)[..., None]
         chroma = 2 * np.minimum(middle, 1 - middle) * min(max(saturation, 0), 1)
         return np.clip(middle + chroma * pure, 0, 1).astype(np.float32)
 
@@ -171,7 +188,7 @@ def black_white(weights: Sequence[float], tint: Sequence[float] | None = None) -
 
     def apply(colours: Colours) -> Colours:
         colours = np.asarray(colours, np.float32)
-        low, middle, high = np.moveaxis(np.sort(colours, axis=-1), -1, 0)
+        low, middle, high = _sorted(colours)
         gray = low + (high - middle) * primary[colours.argmax(axis=-1)]
         gray = np.clip(gray + (middle - low) * opposite[colours.argmin(axis=-1)], 0, 1)
         if tint is None:
@@ -222,7 +239,7 @@ def selective_colour(plates: Sequence[Sequence[float]], relative: bool) -> Apply
 
     def apply(colours: Colours) -> Colours:
         colours = np.asarray(colours, np.float32)
-        low, middle, high = np.moveaxis(np.sort(colours, axis=-1), -1, 0)
+        low, middle, high = _sorted(colours)
         out = colours
         for i, plate in active:
             strength = _strength(i, colours, low, middle, high)[..., None]
@@ -243,7 +260,7 @@ def selective_inks(plates: Sequence[Sequence[float]], relative: bool) -> Apply:
     def apply(left: Colours) -> Colours:
         left = np.asarray(left, np.float32)
         shown = left[..., :3] * left[..., 3:]
-        low, middle, high = np.moveaxis(np.sort(shown, axis=-1), -1, 0)
+        low, middle, high = _sorted(shown)
         out = left
         for i, plate in active:
             strength = _strength(i, shown, low, middle, high)[..., None]
@@ -282,7 +299,7 @@ def vibrance(amount: float, saturation: float) -> Apply:
 
 
 def _duller(colours: Colours, amount: float) -> Colours:
-    high, low = colours.max(axis=-1), colours.min(axis=-1)
+    high, low = _ends(colours)
     vivid = (high - low) / np.maximum(high, 1e-6)
     gray = luminosity(colours)[..., None]
     return np.asarray(gray + (colours - gray) * (1 - amount * (1 - vivid))[..., None])
@@ -292,7 +309,7 @@ def _livelier(colours: Colours, amount: float) -> Colours:
     """The largest channel moves to white, the smallest to black, less where red leads (skin); the linear light's
     luminance stays (a published reading of the filter).
     """
-    high, low = colours.max(axis=-1), colours.min(axis=-1)
+    high, low = _ends(colours)
     chroma = high - low
     between = np.abs(colours[..., 1] - colours[..., 2]) / np.maximum(chroma, 1e-6)
     skin = np.where(colours[..., 0] == high, (1 + np.minimum(between, 1)) / 2, 1)
@@ -301,6 +318,6 @@ def _livelier(colours: Colours, amount: float) -> Colours:
     wanted = oklab.decode(colours) @ _LUMINANCE
     light = oklab.decode(np.clip(spread, 0, 1))
     light = light * (wanted / np.maximum(light @ _LUMINANCE, 1e-6))[..., None]
-    over = (1 - wanted) / np.maximum(light.max(axis=-1) - wanted, 1e-6)
+    over = (1 - wanted) / np.maximum(_ends(light)[0] - wanted, 1e-6)
     gray = wanted[..., None]
     return np.asarray(oklab.encode(gray + (light - gray) * np.minimum(over, 1)[..., None]))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.formats import oklab
-from pipelines.formats.tree import Colours
+from pipelines.formats.tree import Colours, PerChannel
 
 Apply = Callable[[Colours], Colours]
 Values = npt.NDArray[Any]
@@ -72,12 +72,12 @@ def per_channel(tables: Sequence[Table]) -> Apply:
     """One table a channel, or a single one for all."""
     only = tables[0]
     if all(table is only for table in tables):
-        return lambda colours: look_up(only, colours)
+        return PerChannel(lambda colours: look_up(only, colours))
 
     def apply(colours: Colours) -> Colours:
         return np.stack([look_up(table, colours[..., i]) for i, table in enumerate(tables)], axis=-1)
 
-    return apply
+    return PerChannel(apply)
 
 
 def after(first: Table, second: Table) -> Table:

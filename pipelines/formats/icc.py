@@ -9,23 +9,46 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from pipelines.errors import Rejected
+from schemas.ledger import Code
+
 _ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, OverflowError)
+MAX_BYTES = 4 << 20
+"""Of a profile: the largest of presses and printers are half of it, and what was built from it is kept."""
+_KEPT = 8
 _STEPS = 9
 _SAME = 1  # levels
 
 
-@lru_cache(maxsize=16)
 def transform(profile: bytes, mode: str) -> Any:
     """The transform of Pillow's ``RGB``, ``L`` or ``CMYK`` to sRGB; None for a profile that is sRGB in effect (within
-    one level) and for one of no use: its colours are taken as they are, as viewers do.
+    one level) and for one of no use: its colours are taken as they are, as viewers do. Raises Rejected(TOO_LARGE).
     """
+    _check(profile)
+    return _to_srgb(profile, mode)
+
+
+def inverse(profile: bytes, mode: str) -> Any:
+    """The transform of sRGB to the profile's ``RGB``, ``L`` or ``CMYK``; None for a profile of no use. Raises
+    Rejected(TOO_LARGE).
+    """
+    _check(profile)
+    return _from_srgb(profile, mode)
+
+
+def _check(profile: bytes) -> None:
+    if len(profile) > MAX_BYTES:
+        raise Rejected(Code.TOO_LARGE, f"its colour profile has {len(profile)} bytes; the limit is {MAX_BYTES}")
+
+
+@lru_cache(maxsize=_KEPT)
+def _to_srgb(profile: bytes, mode: str) -> Any:
     built = _built(profile, mode, to_srgb=True)
     return None if built is not None and mode == "RGB" and _changes_nothing(built) else built
 
 
-@lru_cache(maxsize=16)
-def inverse(profile: bytes, mode: str) -> Any:
-    """The transform of sRGB to the profile's ``RGB``, ``L`` or ``CMYK``; None for a profile of no use."""
+@lru_cache(maxsize=_KEPT)
+def _from_srgb(profile: bytes, mode: str) -> Any:
     return _built(profile, mode, to_srgb=False)
 
 

@@ -13,6 +13,8 @@ from schemas.ledger import Code
 
 Positive = Annotated[int, Field(gt=0)]
 MAX_DEPTH = 64
+_MASKS = 4
+"""All masks of a document together have at most as many times the pixels of one."""
 
 
 class ReadLimits(BaseModel):
@@ -43,6 +45,12 @@ class ReadLimits(BaseModel):
         far = max(abs(x), abs(y), abs(x + width), abs(y + height)) > 2 * self.max_layer_side
         if width * height > self.max_layer_pixels or max(width, height) > self.max_layer_side or far:
             raise Rejected(Code.TOO_LARGE, f"layer {name[:80]!r} is {width} x {height} px at ({x}, {y})")
+
+    def check_masks(self, pixels: int) -> None:
+        """Raises Rejected(TOO_LARGE) for a document whose masks have too many pixels together."""
+        if pixels > _MASKS * self.max_layer_pixels:
+            most = _MASKS * self.max_layer_pixels
+            raise Rejected(Code.TOO_LARGE, f"the masks of its layers have over {most} px together")
 
     def check_layers(self, count: int) -> None:
         """Raises Rejected(TOO_LARGE) for a tree of more than ``max_layers`` nodes."""

@@ -19,7 +19,7 @@ from pipelines.errors import Rejected
 from pipelines.formats.limits import ReadLimits, unreadable
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_nodes import Reader
-from pipelines.formats.psd_open import opened
+from pipelines.formats.psd_open import max_objects, opened
 from pipelines.formats.psd_pixels import has_alpha, merged
 from pipelines.formats.tree import Document
 from schemas.compositing import Rgba
@@ -36,10 +36,11 @@ def read(path: Path, limits: ReadLimits) -> Document:
         width, height = _checked_header(stream.read(HEADER.size), limits)
     try:
         with unreadable("psd-tools cannot parse it"):
-            psd = opened(path, limits.max_bytes)
+            psd = opened(path, limits)
     except Rejected as error:
         if isinstance(error.__cause__, ParseLimitError):
-            raise Rejected(Code.TOO_LARGE, error.message) from None
+            most = f" (max_layers allows {max_objects(limits)} objects)" if "max_objects" in error.message else ""
+            raise Rejected(Code.TOO_LARGE, f"{error.message}{most}") from None
         raise
     _check_tree(psd, limits)
     if psd.color_mode is ColorMode.MULTICHANNEL:

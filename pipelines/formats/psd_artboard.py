@@ -13,6 +13,7 @@ from pipelines.formats.style import Colour
 from schemas.geometry import Box
 
 _TAGS = (Tag.ARTBOARD_DATA1, Tag.ARTBOARD_DATA2, Tag.ARTBOARD_DATA3)
+_FAR = float(1 << 24)
 _SIDES = (b"Left", b"Top ", b"Rght", b"Btom")
 _GROUNDS = {1: (1.0, 1.0, 1.0), 2: (0.0, 0.0, 0.0)}
 """White and black; 3 is transparent (as previews show), 4 has a colour of its own."""
@@ -25,7 +26,7 @@ def artboard_of(group: Any, colours: Colours) -> tuple[Box, Colour | None] | Non
     if data is None or rectangle is None:
         return None
     sides = [finite(rectangle.get(key)) for key in _SIDES]
-    known = [int(side) for side in sides if side is not None]
+    known = [int(min(_FAR, max(-_FAR, side))) for side in sides if side is not None]
     if len(known) != len(_SIDES):
         return None
     box = Box(known[0], known[1], max(known[0], known[2]), max(known[1], known[3]))

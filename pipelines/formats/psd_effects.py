@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from psd_tools.constants import Tag
@@ -23,6 +24,8 @@ _TAGS = (
     Tag.OBJECT_BASED_EFFECTS_LAYER_INFO,
 )
 """``lmfx`` holds every instance of an effect; ``lfx2`` beside it only the first ones, for older programs."""
+MAX_EFFECTS = 64
+"""Of a layer, as many are drawn; Photoshop has at most ten of a kind."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ def style_of(layer: Any, colours: Colours, light: Light) -> Style:
         return legacy.style_of(layer.tagged_blocks.get_data(Tag.EFFECTS_LAYER), source)
     style: list[AnyEffect] = []
     names: list[str] = []
-    for key, item in sorted(_visible(layer), key=lambda found: _ORDER.get(found[0], len(_ORDER))):
+    visible = list(islice(_visible(layer), MAX_EFFECTS + 1))
+    if len(visible) > MAX_EFFECTS:
+        source.problems.append(f"effects beyond the first {MAX_EFFECTS}")
+    for key, item in sorted(visible[:MAX_EFFECTS], key=lambda found: _ORDER.get(found[0], len(_ORDER))):
         kind = _KINDS.get(key)
         if kind is None:
             name = key.decode("ascii", "replace").strip()

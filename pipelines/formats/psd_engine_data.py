@@ -14,9 +14,9 @@ from psd_tools.psd import engine_data
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
 _TOKEN = re.compile(
-    rb"""[\s\x00]*(?:
+    rb"""[\s\x00]*+(?:
     /(?P<key>[A-Za-z0-9_]+) | (?P<real>-?\d*\.\d+) | (?P<whole>-?\d+) | (?P<open><<) | (?P<close>>>) | (?P<list>\[)
-    | (?P<end>\]) | (?P<flag>true|false) | \((?P<text>(?:[^\\)]|\\.)*)\) | (?P<odd>--\(\.-0)
+    | (?P<end>\]) | (?P<flag>true|false) | \((?P<text>[^\\)]*+(?:\\.[^\\)]*+)*+)\) | (?P<odd>--\(\.-0)
     )""",
     re.VERBOSE | re.DOTALL,
 )

@@ -28,8 +28,10 @@ _TAIL = 3.0
 """Standard deviations beyond which a Gaussian is nothing."""
 
 
-def mask_of(layer: Any, colours: Colours, limits: ReadLimits, content: Box) -> Mask | None:
-    """A layer's or group's mask; None where all shows. ``content`` is the box that the mask has to cover."""
+def mask_of(layer: Any, colours: Colours, limits: ReadLimits, content: Box, wanted: Box) -> Mask | None:
+    """A layer's or group's mask; None where all shows. ``content`` is the box that a path has to cover; beyond
+    ``wanted`` nothing of a mask is kept.
+    """
     user, user_is_vector = _user_mask(layer, colours, limits)
     vector = None
     if user_is_vector and user is not None and _complete(layer, user.box, content):
@@ -42,8 +44,19 @@ def mask_of(layer: Any, colours: Colours, limits: ReadLimits, content: Box) -> M
         user = _eased(user, parameters.user_mask_feather, parameters.user_mask_density, limits)
         vector = _eased(vector, parameters.vector_mask_feather, parameters.vector_mask_density, limits)
     mask = user if vector is None else vector if user is None else _product(user, vector, limits)
+    mask = None if mask is None else _within(mask, wanted)
     shows_all = mask is None or (mask.outside == 255 and (mask.box.empty or int(mask.pixels.min()) == 255))
     return None if shows_all else mask
+
+
+def _within(mask: Mask, wanted: Box) -> Mask:
+    """The part of a mask that matters."""
+    if wanted.contains(mask.box):
+        return mask
+    box = mask.box.intersect(wanted)
+    if box.empty:
+        return Mask(Box(0, 0, 0, 0), np.zeros((0, 0), np.uint8), mask.outside)
+    return Mask(box, mask.pixels[box.within(mask.box).slices].copy(), mask.outside)
 
 
 def _user_mask(layer: Any, colours: Colours, limits: ReadLimits) -> tuple[Mask | None, bool]:

@@ -19,12 +19,15 @@ from pipelines.formats.psd_blending import blending_of
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_effects import Light, style_of
 from pipelines.formats.psd_masks import mask_of
-from pipelines.formats.psd_path import has_path
+from pipelines.formats.psd_path import has_path, path_box
 from pipelines.formats.psd_pixels import layer_pixels
 from pipelines.formats.psd_text import text_of
 from pipelines.formats.psd_vector import drawn_box, fill_of, is_cut, is_drawn, pen_of, shape_pixels
 from schemas.design import LayerKind
 from schemas.geometry import Box, union
+
+_MARGIN = 128
+"""px: of what is cut off, as much is left beside what can show: scaling blends neighbours, and a cut is found there."""
 
 
 class Reader:
@@ -33,6 +36,9 @@ class Reader:
     def __init__(self, psd: Any, colours: Colours, limits: ReadLimits) -> None:
         self.psd, self.colours, self.limits = psd, colours, limits
         self.light = Light.of(psd)
+        dx, dy = (int(side * (tree.REACH - 1)) + _MARGIN for side in (psd.width, psd.height))
+        self.reach = Box(-dx, -dy, psd.width + dx, psd.height + dy)
+        self._mask_pixels = 0
 
     def nodes(self, parent: Any) -> tuple[tree.Node, ...]:
         """The children of a document or group, bottom to top."""
@@ -64,12 +70,13 @@ class Reader:
         if layer.has_pixels() and not box.empty and not is_cut(layer, box):
             paint, problems = self._stored(layer, box)
         elif is_drawn(layer):
-            box = drawn_box(layer)
-            paint, problems = self._drawn(layer, box)
+            whole = drawn_box(layer)
+            box = whole.intersect(self.reach)
+            paint, problems = self._drawn(layer, box, whole)
         if not paint or box.empty:
             box = Box(0, 0, 0, 0)
             paint = {"pixels": partial(np.zeros, (0, 0, self.colours.channels + 1), np.uint8)}
-        common = self._common(layer, box)
+        common = self._common(layer, box, alone=not paint.get("endless"))
         common["undrawn"] = (*common["undrawn"], *problems)
         mask = common["mask"]
         if paint.get("fill") is not None and mask is not None and mask.outside == 0 and not has_path(layer):
@@ -90,14 +97,20 @@ class Reader:
             paint["stroke"], _ = pen_of(layer, box, self.colours, filled=filled)
         return paint, []
 
-    def _drawn(self, layer: Any, box: Box) -> tuple[dict[str, Any], list[str]]:
-        """The paint of a fill or shape that is stored as words alone."""
+    def _drawn(self, layer: Any, box: Box, whole: Box) -> tuple[dict[str, Any], list[str]]:
+        """The paint of a fill or shape that is stored as words alone; ``box`` is what matters of the ``whole``."""
         self.limits.check_layer(layer.name, box.x0, box.y0, box.width, box.height)
         fill, problems = fill_of(layer, self.colours)
-        stroke, of_stroke = pen_of(layer, box, self.colours, filled=fill is not None)
-        pixels = partial(shape_pixels, layer, box, fill, self.colours)
-        endless = fill is not None and not has_path(layer)
-        return {"pixels": pixels, "fill": fill, "stroke": stroke, "endless": endless}, [*problems, *of_stroke]
+        cut = box != whole
+        stroke, of_stroke = pen_of(layer, box, self.colours, filled=fill is not None, laid=whole if cut else None)
+        paint = {
+            "pixels": partial(shape_pixels, layer, box, fill, self.colours),
+            "fill": fill,
+            "stroke": stroke,
+            "endless": fill is not None and not has_path(layer),
+            "laid": path_box(layer) if cut else None,
+        }
+        return paint, [*problems, *of_stroke]
 
     def _group(self, group: Any) -> tree.Group:
         children = self.nodes(group)
@@ -108,15 +121,28 @@ class Reader:
             return tree.Group(**common, children=children, isolated=isolated)
         box, ground = board
         self.limits.check_layer(group.name, box.x0, box.y0, box.width, box.height)
-        if ground is not None and not box.empty:
+        part = box.intersect(self.reach)
+        if ground is not None and not part.empty:
             codes = np.rint(np.array((*ground, 1.0)) * 255).astype(np.uint8)
-            pixels = partial(np.full, (box.height, box.width, len(codes)), codes, np.uint8)
+            pixels = partial(np.full, (part.height, part.width, len(codes)), codes, np.uint8)
             name = f"{common['name']} background"
-            children = (tree.Leaf(name=name, kind=LayerKind.FILL, box=box, pixels=pixels), *children)
+            children = (tree.Leaf(name=name, kind=LayerKind.FILL, box=part, pixels=pixels), *children)
         return tree.Group(**common, children=children, isolated=True, clip=box)
 
-    def _common(self, layer: Any, box: Box) -> dict[str, Any]:
-        """The fields that all nodes share."""
+    def _mask(self, layer: Any, content: Box, *, alone: bool) -> tree.Mask | None:
+        """The mask of a layer that can be seen. ``alone``: nothing beyond ``content`` is painted through it."""
+        if not layer.is_visible():
+            return None
+        content = content.intersect(self.reach)
+        near = Box(content.x0 - _MARGIN, content.y0 - _MARGIN, content.x1 + _MARGIN, content.y1 + _MARGIN)
+        mask = mask_of(layer, self.colours, self.limits, content, near if alone else self.reach)
+        if mask is not None:
+            self._mask_pixels += mask.box.area
+            self.limits.check_masks(self._mask_pixels)
+        return mask
+
+    def _common(self, layer: Any, box: Box, *, alone: bool = False) -> dict[str, Any]:
+        """The fields that all nodes share; ``alone`` as in ``_mask``, but for effects."""
         through = layer.blend_mode is BlendMode.PASS_THROUGH
         style, names, style_problems = style_of(layer, self.colours, self.light)
         blending, blending_problems = blending_of(layer, self.colours)
@@ -127,7 +153,7 @@ class Reader:
             "fill_opacity": _fill_opacity(layer),
             "blend_mode": "normal" if through else FROM_PSD[layer.blend_mode.value],
             "clipped": layer._record.clipping is Clipping.NON_BASE,  # Layer.clipping says False for groups
-            "mask": mask_of(layer, self.colours, self.limits, box),
+            "mask": self._mask(layer, box, alone=alone and not style),
             "effects": names,
             "style": style,
             "blending": blending,

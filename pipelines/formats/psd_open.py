@@ -7,6 +7,7 @@ edit text again) take more than half of that time in files with text, and its to
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,9 @@ from psd_tools import PSDImage
 from psd_tools.constants import Resource, Tag
 from psd_tools.psd import bin_utils, image_resources, tagged_blocks
 from psd_tools.psd.engine_data import EngineData
+from psd_tools.psd.parse_limits import ParseLimits
 
+from pipelines.formats.limits import ReadLimits
 from pipelines.formats.psd_engine_data import parsed
 
 _BLOCKS = (
@@ -31,21 +34,31 @@ _BLOCKS = (
     Tag.SMART_OBJECT_LAYER_DATA2,
 )
 _RESOURCES = (Resource.SLICES, Resource.PRINT_INFO_CS5, Resource.PRINT_STYLE)
+_OBJECTS = 1_000_000
+_OBJECTS_A_LAYER = 2_000
+"""Numbers, words and lists; a layer with all effects has about 900."""
+_PATCHED = threading.Lock()
 
 
-def opened(path: Path, max_bytes: int) -> PSDImage:
+def max_objects(limits: ReadLimits) -> int:
+    """How many objects the descriptors of one file may have together."""
+    return max(_OBJECTS, _OBJECTS_A_LAYER * limits.max_layers)
+
+
+def opened(path: Path, limits: ReadLimits) -> PSDImage:
     """The parsed document; raises whatever psd-tools raises at bad bytes.
 
     It is read from memory: psd-tools seeks to the end before each number it reads, which throws a file's buffer away.
     """
-    with ExitStack() as until:
+    bounds = ParseLimits(max_objects=max_objects(limits))
+    with _PATCHED, ExitStack() as until:
         until.enter_context(warnings.catch_warnings())
         until.enter_context(_left(tagged_blocks.TYPES, _BLOCKS))
         until.enter_context(_left(image_resources.TYPES, _RESOURCES))
         until.enter_context(_replaced(tagged_blocks, "EngineData", _Engine))
         until.enter_context(_replaced(bin_utils, "_format_objects", lru_cache(256)(bin_utils._format_objects)))
         warnings.simplefilter("ignore")
-        return PSDImage.open(io.BytesIO(path.read_bytes()), max_alloc_bytes=max_bytes)
+        return PSDImage.open(io.BytesIO(path.read_bytes()), max_alloc_bytes=limits.max_bytes, parse_limits=bounds)
 
 
 class _Engine:

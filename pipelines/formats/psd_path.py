@@ -26,6 +26,21 @@ _FIXED = 1e-3
 """px: places are stored in 24 bits of the document's side."""
 _STEPS = 64
 _MAX_POINTS = 400_000
+_MAX_WORK = 1_000_000_000
+_COMPONENT = 10_000
+"""What a component costs besides its pixels, in pixels."""
+
+
+class Work:
+    """Counts what drawing a path costs, in pixels that are touched; raises ValueError where it is too much."""
+
+    def __init__(self, most: int = _MAX_WORK) -> None:
+        self._left = most
+
+    def spend(self, pixels: int) -> None:
+        self._left -= pixels
+        if self._left < 0:
+            raise ValueError("the path is too much work")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,21 +119,42 @@ def path_coverage(layer: Any, box: Box) -> Coverage:
 
 
 def covered_by(paths: tuple[Component, ...], box: Box, starts_full: bool) -> Levels:
-    """The paths one after the other, 0..1 ``[height, width]``. One that begins by taking away begins with all."""
+    """The paths one after the other, 0..1 ``[height, width]``. One that begins by taking away begins with all. Raises
+    ValueError for paths that are too much work.
+    """
     starts_full = starts_full if not paths else paths[0].operation in (_SUBTRACT, _INTERSECT)
     covered = np.full((box.height, box.width), float(starts_full), np.float32)
     origin = np.array([box.x0, box.y0], np.float64)
+    work = Work()
     for path in paths:
-        inside = fill_coverage([contour.points - origin for contour in path.contours], box.width, box.height)
+        contours = [contour.points - origin for contour in path.contours]
+        rows, columns = _touched(contours, box)
+        part = covered[rows, columns]
+        work.spend(_COMPONENT + (part.size + (covered.size // 8 if path.operation == _INTERSECT else 0)))
+        corner = np.array([columns.start, rows.start])
+        inside = fill_coverage([points - corner for points in contours], part.shape[1], part.shape[0])
         if path.operation == _UNITE:
-            covered = covered + inside - covered * inside
+            part += inside - part * inside
         elif path.operation == _SUBTRACT:
-            covered = np.maximum(0, covered - inside)
+            np.maximum(0, part - inside, out=part)
         elif path.operation == _INTERSECT:
-            covered = covered * inside
+            inside *= part
+            covered[...] = 0
+            part[...] = inside
         else:
-            covered = covered + inside - 2 * covered * inside
-    return covered.clip(0, 1)
+            part += inside - 2 * part * inside
+    return covered.clip(0, 1, out=covered)
+
+
+def _touched(contours: list[Points], box: Box) -> tuple[slice, slice]:
+    """The rows and columns of ``box`` between the corners of contours that start at its corner; maybe none."""
+    if not contours:
+        return slice(0, 0), slice(0, 0)
+    low = np.min([points.min(axis=0) for points in contours], axis=0)
+    high = np.max([points.max(axis=0) for points in contours], axis=0)
+    x0, y0 = (int(v) for v in np.floor(low).clip(0, (box.width, box.height)))
+    x1, y1 = (int(v) for v in np.ceil(high).clip(0, (box.width, box.height)))
+    return slice(y0, max(y0, y1)), slice(x0, max(x0, x1))
 
 
 def _contour(subpath: Any, size: Points) -> Contour | None:

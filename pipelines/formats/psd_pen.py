@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from psd_tools.composite.scanline import fill_coverage
 
-from pipelines.formats.psd_path import Component, Contour, Levels, Points
+from pipelines.formats.psd_path import Component, Contour, Levels, Points, Work
 from schemas.geometry import Box
 
 MAX_MITRE = 10.0
 _SMOOTH = math.cos(math.radians(12))
 _MAX_WORK = 400_000_000
-"""Pixels that all pieces of a line may touch together."""
+_EDGE_WORK, _DASH_WORK, _PIECE_WORK = 1_000, 5_000, 200
+"""What an edge, a dash and a px of outline cost besides the pixels that they touch, in pixels."""
 _MAX_DASHES = 20_000
 _EDGE = 0.02
 
@@ -45,15 +46,14 @@ def line_coverage(paths: tuple[Component, ...], pen: Pen, box: Box, filled: Leve
     """
     out = np.zeros((box.height, box.width), np.float32)
     origin = np.array([box.x0, box.y0], np.float64)
-    work = 0
+    work = Work(_MAX_WORK)
+    around = _around(filled) if len(paths) > 1 else None
     for path in paths:
         for contour in path.contours:
             moved = Contour(contour.points - origin, contour.closed)
-            for run in _outlines(moved, filled) if len(paths) > 1 else (moved,):
-                for part in _dashed(run, pen):
-                    work += _draw(out, part, pen)
-                    if work > _MAX_WORK:
-                        raise ValueError("the line is too long")
+            for run in (moved,) if around is None else _outlines(moved, around, work):
+                for part in _dashed(run, pen, work):
+                    _draw(out, part, pen, work)
     return out
 
 
@@ -93,35 +93,42 @@ def _clean(contour: Contour) -> Contour:
     return Contour(points, contour.closed)
 
 
-def _outlines(contour: Contour, filled: Levels) -> Iterator[Contour]:
-    """The parts of a contour on the edge of the filled shape; cut into pieces of a pixel, so corners stay round."""
-    height, width = filled.shape
-    padded = np.pad(filled, 2, mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
+def _around(filled: Levels) -> Levels:
+    """The 3 x 3 pixels around each pixel of a shape and of the line around it, ``[height + 2, width + 2, 3, 3]``."""
+    return np.lib.stride_tricks.sliding_window_view(np.pad(filled, 2, mode="edge"), (3, 3))
+
+
+def _outlines(contour: Contour, windows: Levels, work: Work) -> Iterator[Contour]:
+    """The parts of a contour on the edge of the filled shape, by the windows around its pixels. Their ends are pieces
+    of a pixel: what is drawn from there on is round.
+    """
+    height, width = windows.shape[0] - 2, windows.shape[1] - 2
     edges = _edges(contour)
     starts = contour.points if contour.closed else contour.points[:-1]
     if not len(edges):
         return
     counts = np.ceil(np.hypot(*edges.T)).clip(1, 10_000).astype(np.int64)
-    if int(counts.sum()) > _MAX_WORK // 1000:
-        raise ValueError("the line is too long")
+    work.spend(_PIECE_WORK * int(counts.sum()))
     owner = np.repeat(np.arange(len(edges)), counts)
     rank = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
     step = edges[owner] / counts[owner, None]
     begin = starts[owner] + rank[:, None] * step
     middle = np.floor(begin + step / 2).astype(np.int64)
     column, row = middle[:, 0].clip(-1, width), middle[:, 1].clip(-1, height)
-    around = windows[row + 1, column + 1].reshape(len(owner), -1)
-    kept = (around.min(axis=1) < 1 - _EDGE) & (around.max(axis=1) > _EDGE)
+    near = windows[row + 1, column + 1].reshape(len(owner), -1)
+    kept = (near.min(axis=1) < 1 - _EDGE) & (near.max(axis=1) > _EDGE)
     if kept.all():
         yield contour
         return
     breaks = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8)))
     for first, last in breaks.reshape(-1, 2):
-        yield Contour(np.concatenate([begin[first:last], begin[last - 1 : last] + step[last - 1 : last]]), False)
+        wanted = rank[first:last] == 0
+        wanted[[0, min(1, last - first - 1), -1]] = True
+        end = begin[last - 1 : last] + step[last - 1 : last]
+        yield Contour(np.concatenate([begin[first:last][wanted], end]), False)
 
 
-def _dashed(contour: Contour, pen: Pen) -> Iterator[Contour]:
+def _dashed(contour: Contour, pen: Pen, work: Work) -> Iterator[Contour]:
     contour = _clean(contour)
     if len(contour.points) < 2:
         return
@@ -137,36 +144,54 @@ def _dashed(contour: Contour, pen: Pen) -> Iterator[Contour]:
         for on, off in zip(lengths[::2], lengths[1::2], strict=True):
             begin, end = max(0.0, position), min(float(at[-1]), position + on)
             if end > begin:
-                inner = points[(at > begin) & (at < end)]
-                ends = np.array([[np.interp(d, at, points[:, axis]) for axis in (0, 1)] for d in (begin, end)])
-                yield _clean(Contour(np.concatenate([ends[:1], inner, ends[1:]]), False))
+                work.spend(_DASH_WORK)
+                inner = points[np.searchsorted(at, begin, "right") : np.searchsorted(at, end, "left")]
+                ends = _placed(points, at, begin), _placed(points, at, end)
+                yield _clean(Contour(np.concatenate([ends[0], inner, ends[1]]), False))
             position += on + off
 
 
-def _draw(out: Levels, contour: Contour, pen: Pen) -> int:
-    """Draw one contour into ``out``; the pixels that were touched."""
+def _placed(points: Points, at: Points, distance: float) -> Points:
+    """Where a polyline is after ``distance``, ``[1, 2]``; ``at`` is that of each point."""
+    i = min(int(np.searchsorted(at, distance, "right")), len(at) - 1)
+    share = (distance - at[i - 1]) / max(float(at[i] - at[i - 1]), 1e-12)
+    return np.asarray(points[i - 1 : i] + share * (points[i : i + 1] - points[i - 1 : i]), np.float64)
+
+
+def _draw(out: Levels, contour: Contour, pen: Pen, work: Work) -> None:
+    """Draw one contour into ``out``."""
     if len(contour.points) < 2:
-        return 0
+        return
     edges = _edges(contour)
     lengths = np.hypot(*edges.T)
     directions = edges / np.maximum(lengths, 1e-12)[:, None]
     starts = contour.points if contour.closed else contour.points[:-1]
-    cosines = _cosines(contour)
-    joins = [_join(cosine, pen) for cosine in cosines]  # the join at the end of each edge
-    half, touched = pen.width / 2, 0
-    for i, (start, direction, length) in enumerate(zip(starts, directions, lengths, strict=True)):
+    half = pen.width / 2
+    near = _near(out, starts, edges, half * max(2.0, pen.mitre) + 2)
+    if not len(near):
+        return
+    work.spend(_EDGE_WORK * len(near))
+    joins = [_join(cosine, pen) for cosine in _cosines(contour)]  # the join at the end of each edge
+    for i in near:
+        start, direction, length = starts[i], directions[i], lengths[i]
         open_start, open_end = not contour.closed and i == 0, not contour.closed and i == len(edges) - 1
         flat = (
             pen.cap != "round" if open_start else joins[i - 1] == "bevel",
             pen.cap != "round" if open_end else joins[i] == "bevel",
         )
         longer = [half if pen.cap == "square" and at_end else 0.0 for at_end in (open_start, open_end)]
-        touched += _edge(out, start - direction * longer[0], direction, length + sum(longer), half, flat)
-    for i, join in enumerate(joins):
-        if join != "round":
+        _edge(out, start - direction * longer[0], direction, length + sum(longer), half, flat, work)
+    for i in near:
+        if i < len(joins) and joins[i] != "round":
             j = (i + 1) % len(edges)
-            touched += _corner(out, starts[j], directions[i], directions[j], half, join)
-    return touched
+            _corner(out, starts[j], directions[i], directions[j], half, joins[i], work)
+
+
+def _near(out: Levels, starts: Points, edges: Points, reach: float) -> list[int]:
+    """Which edges are within ``reach`` of ``out``."""
+    low, high = np.minimum(starts, starts + edges) - reach, np.maximum(starts, starts + edges) + reach
+    found: list[int] = np.flatnonzero(((high > 0) & (low < out.shape[::-1])).all(axis=1)).tolist()
+    return found
 
 
 def _join(cosine: float, pen: Pen) -> str:
@@ -178,13 +203,16 @@ def _join(cosine: float, pen: Pen) -> str:
     return "bevel"
 
 
-def _edge(out: Levels, start: Points, direction: Points, length: float, half: float, flat: tuple[bool, bool]) -> int:
+def _edge(
+    out: Levels, start: Points, direction: Points, length: float, half: float, flat: tuple[bool, bool], work: Work
+) -> None:
     end = start + direction * length
     low, high = np.minimum(start, end) - half - 1, np.maximum(start, end) + half + 1
     part = _part(out, low, high)
     if part is None:
-        return 0
+        return
     rows, columns = part
+    work.spend(out[part].size)
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5 - start[1])
     x = np.arange(columns.start, columns.stop, dtype=np.float32)[None, :] + np.float32(0.5 - start[0])
     along = x * np.float32(direction[0]) + y * np.float32(direction[1])
@@ -197,10 +225,9 @@ def _edge(out: Levels, start: Points, direction: Points, length: float, half: fl
     if flat[1]:
         covered *= (np.float32(length) - along + 0.5).clip(0, 1)
     np.maximum(out[part], covered, out=out[part])
-    return int(covered.size)
 
 
-def _corner(out: Levels, at: Points, first: Points, second: Points, half: float, join: str) -> int:
+def _corner(out: Levels, at: Points, first: Points, second: Points, half: float, join: str, work: Work) -> None:
     """Fill the outer side of a corner: to the mitre's tip, or straight across."""
     side = -math.copysign(1.0, first[0] * second[1] - first[1] * second[0]) * half
     a, b = (at + side * np.array([-d[1], d[0]]) for d in (first, second))
@@ -212,12 +239,12 @@ def _corner(out: Levels, at: Points, first: Points, second: Points, half: float,
     corners = np.array(polygon)
     part = _part(out, corners.min(axis=0), corners.max(axis=0))
     if part is None:
-        return 0
+        return
     rows, columns = part
+    work.spend(out[part].size)
     shifted = corners - np.array([columns.start, rows.start])
     covered = fill_coverage([shifted], columns.stop - columns.start, rows.stop - rows.start)
     np.maximum(out[part], covered, out=out[part])
-    return int(covered.size)
 
 
 def _part(out: Levels, low: Any, high: Any) -> tuple[slice, slice] | None:

@@ -79,18 +79,20 @@ def shape_pixels(layer: Any, box: Box, fill: Paint | None, colours: Colours) -> 
 
 
 def pen_of(
-    layer: Any, box: Box, colours: Colours, *, filled: bool
+    layer: Any, box: Box, colours: Colours, *, filled: bool, laid: Box | None = None
 ) -> tuple[Callable[[], PathStroke | None] | None, list[str]]:
-    """The pen line of a shape on ``box``, drawn when asked for, and what of it cannot be; None without one."""
+    """The pen line of a shape on ``box``, drawn when asked for, and what of it cannot be; None without one. ``laid``:
+    the box of the whole line where ``box`` is a part of it.
+    """
     if pen_width(layer) <= 0 or not has_path(layer) or box.empty:
         return None, []
     if beyond(layer) and layer.stroke.line_alignment is StrokeAlignment.INNER:
         return None, []  # Photoshop draws no line inside a shape without bounds
     paint, problems = paint_of_descriptor(layer.stroke._data.get(b"strokeStyleContent"), layer, colours)
-    return (None if paint is None else partial(_pen, layer, box, paint, filled)), problems
+    return (None if paint is None else partial(_pen, layer, box, paint, filled, laid)), problems
 
 
-def _pen(layer: Any, box: Box, paint: Paint, filled: bool) -> PathStroke:
+def _pen(layer: Any, box: Box, paint: Paint, filled: bool, laid: Box | None) -> PathStroke:
     """Photoshop paints it in normal mode whatever its own mode says. On one side of the path only, it is a pen twice as
     wide, of which that side shows.
     """
@@ -105,7 +107,8 @@ def _pen(layer: Any, box: Box, paint: Paint, filled: bool) -> PathStroke:
     percent = layer.stroke.opacity
     opacity = min(1.0, max(0.0, percent / 100)) if percent is not None and math.isfinite(percent) else 1.0
     coverage = np.rint(covered * 255).clip(0, 255).astype(np.uint8)
-    return PathStroke(coverage=coverage, paint=paint, inner=filled and side is StrokeAlignment.INNER, opacity=opacity)
+    inner = filled and side is StrokeAlignment.INNER
+    return PathStroke(coverage=coverage, paint=paint, inner=inner, opacity=opacity, laid=laid)
 
 
 def _pen_style(layer: Any) -> Pen:

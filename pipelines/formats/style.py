@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from schemas.geometry import Box
+
 Colour = tuple[float, ...]
 Curve = npt.NDArray[np.float32]
 """A contour: float32 ``[256]``, 0..1, what each level becomes."""
@@ -193,9 +195,11 @@ PLAIN = Blending()
 class PathStroke(Effect):
     """A shape's stroke: ``coverage`` uint8 ``[box.height, box.width]`` of the pen at the leaf's box, and its paint.
 
-    ``inner``: it lies inside the fill and keeps the fill's edge.
+    ``inner``: it lies inside the fill and keeps the fill's edge. ``laid``: the box of the whole line, where the leaf's
+    is a part of it.
     """
 
     coverage: npt.NDArray[np.uint8]
     paint: Paint
     inner: bool = False
+    laid: Box | None = None

@@ -23,6 +23,8 @@ Pixels = npt.NDArray[np.uint8]
 """uint8 ``[height, width, channels + 1]``, straight alpha last."""
 Colours = npt.NDArray[np.floating[Any]]
 """Colour 0..1, ``[..., channels]``."""
+REACH = 3.0
+"""In visible sides: what lies farther off casts nothing into the visible box, and need not be read."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ class Leaf(Node):
 
     ``pixels()`` gives uint8 ``[box.height, box.width, channels + 1]``. Where there is a ``fill``, that is the paint
     and only the alpha of ``pixels()`` counts: the shape it is painted in. ``endless``: a fill without a shape, whose
-    box is the document's for want of another. ``stroke``: a shape's pen line, above what is clipped to the layer;
-    ``pixels()`` may hold it too.
+    box is the document's for want of another. ``laid``: the box of the whole shape, on which a gradient is laid out,
+    where ``box`` is only the part of it that matters. ``stroke``: a shape's pen line, above what is clipped to the
+    layer; ``pixels()`` may hold it too.
     """
 
     kind: LayerKind = LayerKind.IMAGE
@@ -94,13 +97,25 @@ class Leaf(Node):
     pixels: Callable[[], Pixels] = field(default=lambda: np.zeros((0, 0, 4), np.uint8), repr=False)
     fill: Paint | None = field(default=None, repr=False)
     endless: bool = False
+    laid: Box | None = None
     stroke: Callable[[], PathStroke | None] | None = field(default=None, repr=False)
     text: Text | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class PerChannel:
+    """A function on colours that changes each channel by its own value alone: a table of 256 codes says it all."""
+
+    function: Callable[[Colours], Colours]
+
+    def __call__(self, colours: Colours) -> Colours:
+        return self.function(colours)
+
+
 @dataclass(frozen=True)
 class Adjustment(Node):
-    """A layer that changes what lies below it: ``apply`` maps colours 0..1 ``[..., channels]``, each alone.
+    """A layer that changes what lies below it: ``apply`` maps colours 0..1 ``[..., channels]``, each alone;
+    a ``PerChannel`` does it faster.
 
     ``kind`` is its name (``curves``, ``hue-saturation``, ...).
     """

@@ -43,3 +43,10 @@ def complain() -> None:
 def wait_with_pid(path: str) -> None:
     Path(path).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def litter() -> None:
+    """Refuse, and leave behind what only a search for cycles finds, under frames that the exception remembers."""
+    cycle: list[object] = [bytearray(150 * 2**20)]
+    cycle.append(cycle)
+    raise Rejected(Code.TOO_LARGE, "said so")

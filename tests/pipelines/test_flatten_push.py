@@ -10,10 +10,11 @@ import pytest
 from pipelines.flatten import lower
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.push import pushed
+from pipelines.flatten.recolour import Change as Whole
 from pipelines.flatten.recolour import Plain as Change
 from pipelines.flatten.recolour import changed
 from pipelines.flatten.stack import StackLayer
-from pipelines.formats.tree import Adjustment
+from pipelines.formats.tree import Adjustment, PerChannel
 from schemas.geometry import Box
 from tests.pipelines.flat import ANY, SIDE, document, leaf, off, painted
 
@@ -154,3 +155,41 @@ def test_an_adjustment_in_a_document_is_pushed_down_or_fitted() -> None:
     assert off(stack, solid) <= 1
     faint = document(leaf((200, 100, 50)), leaf((90, 180, 30, 128), (2, 2, 19, 19)), curve)
     assert off(lower(faint, ANY), faint) <= 2
+
+
+def test_colours_found_once_are_those_found_pixel_by_pixel() -> None:
+    """Above a size equal colours are worked out once; in many small layers each pixel is."""
+    side = 160
+    box = Box(0, 0, side, side)
+    pixels = np.random.default_rng(6).integers(0, 40, (side, side, 4)).astype(np.uint8) * 6
+    layer = StackLayer(pixels, box, "few colours", painted((0, 0, 0)).kind)
+    expected = np.rint((pixels[..., 2::-1] / np.float32(255)) ** 2 * 255)
+    assert (changed(layer, lambda colours, _: colours[..., ::-1] ** 2).pixels[..., :3] == expected).all()
+
+
+@pytest.mark.parametrize("side", [16, 160])
+@pytest.mark.parametrize("separable", [False, True])
+def test_a_share_changes_what_it_covers_alone(side: int, separable: bool) -> None:
+    box = Box(3, 5, side + 3, side + 5)
+    pixels = np.random.default_rng(7).integers(0, 256, (side, side, 4)).astype(np.uint8)
+    shown = np.random.default_rng(8).integers(0, 3, (side, side)).astype(np.float32) / 2
+
+    def share(part: Box) -> np.ndarray:
+        return shown[part.within(box).slices]
+
+    made = changed(
+        StackLayer(pixels, box, "noise", painted((0, 0, 0)).kind), Whole(lambda c: c * c, share, separable)
+    ).pixels
+    colours = pixels[..., :3] / np.float32(255)
+    expected = np.rint((colours + shown[..., None] * (colours * colours - colours)) * np.float32(255))
+    seen = pixels[..., 3] > 0
+    assert (made[seen][:, :3] == expected[seen]).all()
+    assert (made[..., 3] == pixels[..., 3]).all()
+
+
+def test_an_adjustment_of_channels_alone_is_a_table() -> None:
+    noisy = noise(9, 255)
+    half = Adjustment("half", apply=PerChannel(lambda colours: colours * np.float32(0.5)), opacity=0.5)
+    stack = lower(document(leaf((200, 100, 50)), half), ANY)
+    assert stack.layers[0].pixels[0, 0].tolist() == [150, 75, 38, 255]
+    assert (changed(noisy, Whole(lambda c: 1 - c, None, True)).pixels[..., :3] == 255 - noisy.pixels[..., :3]).all()

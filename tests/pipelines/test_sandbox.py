@@ -43,6 +43,20 @@ def test_misbehaviour_has_a_code_and_the_next_call_works(
     assert sandbox.run(misbehave.answer, 41) == 42
 
 
+def test_a_want_of_memory_ends_the_child(sandbox: Sandbox) -> None:
+    before = sandbox.run(os.getpid)
+    with pytest.raises(Rejected):
+        sandbox.run(misbehave.devour)
+    assert sandbox.run(os.getpid) != before
+
+
+def test_no_design_pays_for_what_an_earlier_one_left(sandbox: Sandbox) -> None:
+    for _ in range(8):
+        with pytest.raises(Rejected) as caught:
+            sandbox.run(misbehave.litter)
+        assert caught.value.code is Code.TOO_LARGE
+
+
 def test_an_exception_of_the_function_comes_back_as_it_is(sandbox: Sandbox) -> None:
     with pytest.raises(ChildError, match="LookupError: of its own"):
         sandbox.run(misbehave.complain)
