@@ -24,9 +24,11 @@ _Find = Callable[[Codes], npt.NDArray[Any]]
 """What becomes of codes ``[n, channels]``."""
 
 _FEW = 1 << 14
-"""Pixels below which it is not worth while to look for equal colours."""
+"""Pixels below which a table of a channel's 256 codes is not worth while."""
+_MANY = 1 << 22
+"""Pixels from which colours are remembered: where they are looked up takes 64 MiB."""
 _MOST = 1 << 20
-"""Colours that are remembered: 12 MiB at most, and 64 MiB where they are looked up."""
+"""Colours that are remembered, 12 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ def changed_all(layers: Sequence[StackLayer], change: Change | Plain) -> list[St
     quick: _Find = find
     if pixels >= _FEW and whole.separable:
         quick = _tabled(find, channels)
-    elif pixels >= _FEW and channels == 3:
+    elif pixels >= _MANY and channels == 3:
         quick = _Remembered(find)
     return [_changed(layer, whole, quick) for layer in layers]
 
