@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.srgb import decode, encode
+
 Colours = npt.NDArray[np.float32]
 
 _TO_LMS = (
@@ -30,20 +32,27 @@ _FROM_LMS = (
     (-1.2684380046, 2.6097574011, -0.3413193965),
     (-0.0041960863, -0.7034186147, 1.7076147010),
 )
-_LEVELS = np.arange(256, dtype=np.float64) / 255
-_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(np.float32)
+_LINEAR = decode(np.arange(256, dtype=np.float64) / 255).astype(np.float32)
 
 
 def to_oklab(rgb: npt.NDArray[np.uint8]) -> Colours:
     """8-bit sRGB ``[..., 3]`` as OKLab."""
-    return _mix(np.cbrt(_mix(_LINEAR[rgb], _TO_LMS)), _TO_LAB)
+    return of_light(_LINEAR[rgb])
 
 
 def from_oklab(lab: Colours) -> Colours:
     """OKLab as sRGB in 0..1, not clipped: what is outside 0..1 cannot be shown."""
-    linear = _mix(_mix(lab, _FROM_LAB) ** 3, _FROM_LMS)
-    curve = np.float32(1.055) * np.maximum(linear, np.float32(0.0031308)) ** np.float32(1 / 2.4) - np.float32(0.055)
-    return np.where(linear <= np.float32(0.0031308), linear * np.float32(12.92), curve)
+    return encode(to_light(lab))
+
+
+def of_light(light: Colours) -> Colours:
+    """Linear light of sRGB's primaries as OKLab."""
+    return _mix(np.cbrt(_mix(light, _TO_LMS)), _TO_LAB)
+
+
+def to_light(lab: Colours) -> Colours:
+    """OKLab as linear light, not clipped."""
+    return _mix(_mix(lab, _FROM_LAB) ** 3, _FROM_LMS)
 
 
 def _mix(colours: Colours, matrix: tuple[tuple[float, float, float], ...]) -> Colours:

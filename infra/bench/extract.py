@@ -27,14 +27,14 @@ import psd_tools
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from infra.bench import one_design
+from infra.bench.files import add_arguments, named
 from infra.bench.machine import describe
 from infra.bench.one_design import Memory, Timed
 from infra.bench.tables import Section, console, publish
-from pipelines.formats import detect, discover
+from pipelines.formats import detect
 
 T = TypeVar("T")
 
-CORPUS = Path("../shared/corpus")
 SPEED_BAR, STRETCH, MEMORY_BAR = 1.5, 3.0, 8.0
 LARGE = 8 * 2**20
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -186,16 +186,13 @@ def excluded(times: dict[str, Timed]) -> list[tuple[str, int]]:
 def main() -> None:
     about = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m infra.bench.extract", description=about)
-    parser.add_argument("folder", type=Path, nargs="?", default=CORPUS, help="layered files, in any depth of folders")
+    add_arguments(parser)
     parser.add_argument("--repeats", type=int, default=3, help="the median of so many runs of each file")
-    parser.add_argument("--out", type=Path, help="write the report to this Markdown file too")
     arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
-    if not folder.is_dir():
-        print(f"there is no folder {arguments.folder}: name one with layered files")
+    found = named(arguments.folder, ("psd", "ora"))
+    if found is None:
         return
-    found = (Path(path).resolve().relative_to(folder).as_posix() for path in discover(str(folder), {}))
-    names = [name for name in found if detect(name) in ("psd", "ora")]
+    folder, names = found
     times, stages, memory = measure(folder, names, max(1, arguments.repeats))
     preamble = (
         f"{describe()}; psd-tools {psd_tools.__version__}, Pillow {PIL.__version__}.\n"

@@ -25,16 +25,16 @@ import scipy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from infra.bench import recompose
+from infra.bench.files import add_arguments, named
 from infra.bench.machine import describe
 from infra.bench.recompose import Error, Result
 from infra.bench.tables import Section, console, publish
 from pipelines.errors import Rejected
-from pipelines.formats import detect, discover
+from pipelines.formats import FORMATS, detect
 from pipelines.sandbox import ChildError, Limits, Sandbox
 
 T = TypeVar("T")
 
-CORPUS = Path("../shared/corpus")
 TRUE_BAR, FEATURE_BAR, REUSABLE_BAR, DESIGN_BAR = 0.93, 0.75, 0.80, 0.99
 ALL = "all eligible files"
 _FIXTURES = re.compile(r"^(unit)?(tests?|specs?|fixtures?|test_?data|test[-_.].*|.*[-_.]tests?)$", re.IGNORECASE)
@@ -226,17 +226,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m infra.bench.fidelity", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("folder", type=Path, nargs="?", default=CORPUS, help="layered files, in any depth of folders")
+    add_arguments(parser)
     parser.add_argument("--jobs", type=int, default=2, help="files measured at a time")
-    parser.add_argument("--out", type=Path, help="write the report to this Markdown file too")
     parser.add_argument("--pictures", type=Path, help="preview, composite and difference (x 8) of each failure go here")
     arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
-    if not folder.is_dir():
-        print(f"there is no folder {arguments.folder}: name one with layered files")
+    found = named(arguments.folder, set(FORMATS) - {"crello"})
+    if found is None:
         return
-    found = (Path(path).resolve().relative_to(folder).as_posix() for path in discover(str(folder), {}))
-    names = [name for name in found if detect(name) not in (None, "crello")]
+    folder, names = found
     results = measure_all(folder, names, max(1, arguments.jobs), arguments.pictures)
     publish("Fidelity of the layer stack", preamble(arguments.folder, results), sections(results), arguments.out)
 

@@ -24,20 +24,20 @@ def adjusted(node: Adjustment, scope: Backdrop, visible: Box) -> None:
     """Apply an adjustment to all that its scope has painted, and to what that was painted onto."""
     scopes = scope.reached
     note = f"{brief(node.kind)} of {brief(node.name)!r}"
-    layers = pushed([one for at in scopes for one in at.layers], _change(node), visible, scope.channels, note)
+    change = _change(node)
+    layers = pushed([one for at in scopes for one in at.layers], change, visible, scope.channels, note)
     split = iter(layers)
     new = [[next(split) for _ in at.layers] for at in scopes]
     for at, before, after in zip(scopes, [at.layers for at in scopes], new, strict=True):
-        at.replace([_told(old, one, node) for old, one in zip(before, after, strict=True)])
+        at.replace([_told(old, one, node, change) for old, one in zip(before, after, strict=True)])
 
 
-def _told(before: StackLayer, after: StackLayer, node: Adjustment) -> StackLayer:
+def _told(before: StackLayer, after: StackLayer, node: Adjustment, change: Change) -> StackLayer:
     if after is before:
         return after
     if node.mask is None and after.pixels.shape[2] == 4:
-        change = _change(node)
         after = replace(after, text=recoloured(after.text, change.own))
-    return after if after.lowering is not Lowering.EXACT else replace(after, lowering=Lowering.PUSHED_DOWN)
+    return after.at_least(Lowering.PUSHED_DOWN)
 
 
 def _change(node: Adjustment) -> Change:

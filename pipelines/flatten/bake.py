@@ -47,7 +47,7 @@ class Blend:
 
     @property
     def special(self) -> bool:
-        return self.mode in SPECIAL and (self.effect or self.fill < 1)
+        return canonical(self.mode) in SPECIAL and (self.effect or self.fill < 1)
 
 
 def blended(layers: Sequence[StackLayer], how: Blend, below: Backdrop, visible: Box, *, name: str) -> list[StackLayer]:
@@ -61,18 +61,18 @@ def blended(layers: Sequence[StackLayer], how: Blend, below: Backdrop, visible: 
         return list(layers)
     if mode not in MODES:
         return [layer.noted(f"{brief(mode)} drawn as normal") for layer in layers]
-    if len(layers) == 1:
-        return _one(layers[0], how, below, visible)
     shaded = None if how.special or how.shaped else _shaded(layers, mode, below, visible)
     if shaded is not None:
         return shaded
+    if len(layers) == 1:
+        return _one(layers[0], how, below)
     baked = [_bake(layer, how, below, alone=False) for layer in layers]
     if not any(changed for _, changed in baked) and not how.special:
         return [layer.noted(f"{mode} changes nothing here") for layer in layers]
     if mode in LINEAR_IN_SOURCE:
         return [layer for layer, _ in baked]
     del baked
-    return _one(merged(layers, name, f"{mode} of a group"), how, below, visible)
+    return _one(merged(layers, name, f"{mode} of a group"), how, below)
 
 
 def merged(layers: Sequence[StackLayer], name: str, note: str) -> StackLayer:
@@ -92,13 +92,8 @@ def merged(layers: Sequence[StackLayer], name: str, note: str) -> StackLayer:
     )
 
 
-def _one(layer: StackLayer, how: Blend, below: Backdrop, visible: Box) -> list[StackLayer]:
-    clean = None
-    if not (how.special or how.shaped):
-        shaded = _shaded([layer], how.mode, below, visible)
-        if shaded is not None:
-            return shaded
-        clean = _chosen(layer, how.mode, below)
+def _one(layer: StackLayer, how: Blend, below: Backdrop) -> list[StackLayer]:
+    clean = None if how.special or how.shaped else _chosen(layer, how.mode, below)
     if clean is None:
         baked, changed = _bake(layer, how, below, alone=not how.shaped)
         clean = baked if changed else replace(layer, pixels=baked.pixels).noted(f"{how.mode} changes nothing here")
@@ -149,9 +144,10 @@ def _chosen(layer: StackLayer, mode: str, below: Backdrop) -> StackLayer | None:
         if not np.all(hidden | seen):
             return None
         pixels[rows][..., -1][hidden & ~seen] = 0
-    told = replace(layer, pixels=pixels).noted(f"shown where {mode} shows it")
+    note = f"shown where {mode} shows it"
+    told = replace(layer, pixels=pixels)
     lost = 1 - pixels[..., -1].sum(dtype=np.int64) / max(1, int(layer.pixels[..., -1].sum(dtype=np.int64)))
-    return told if lost <= _HOLES else replace(told, lowering=Lowering.BAKED, reusable=False)
+    return told.noted(note) if lost <= _HOLES else told.baked(note)
 
 
 def _gray(pixels: Pixels) -> bool:
@@ -197,10 +193,7 @@ def _bake(layer: StackLayer, how: Blend, below: Backdrop, *, alone: bool) -> tup
         if alone and not how.special:
             pixels[rows][..., -1][_neutral(how.mode, pixels[rows], ab)] = 0
         pixels[rows][..., :-1] = np.rint(mixed * 255).clip(0, 255).astype(np.uint8)
-    note = f"{how.mode} baked over what lies below"
-    lowering = layer.lowering if layer.lowering is Lowering.MERGED else Lowering.BAKED
-    baked = replace(layer, pixels=pixels, lowering=lowering, reusable=False)
-    return baked.noted(note), changed
+    return replace(layer, pixels=pixels).baked(f"{how.mode} baked over what lies below"), changed
 
 
 def _special(own: Floats, alpha: Plane, backdrop: Floats, how: Blend) -> tuple[Floats, Plane]:

@@ -44,21 +44,17 @@ def own_pixels(leaf: Leaf, document: Box, channels: int, *, solid: bool = False)
     return inside
 
 
-def pen_line(node: Node, document: Box, channels: int) -> Piece | None:
-    """A shape's pen line as something to paint once more, above what came between it and the fill."""
-    stroke = node.stroke() if isinstance(node, Leaf) and node.stroke is not None else None
-    if stroke is None or not isinstance(node, Leaf):
-        return None
-    return Piece("pen line", line_pixels(node, stroke, document, channels), node.box)
-
-
-def with_line(inside: Sequence[Piece], line: Piece, clipped_to: bool) -> tuple[Piece, ...]:
-    """The inner pieces with the pen line above the overlays, which cover the fill alone (measured in Photoshop 2026 by
-    the Patchy project, docs/layer-effects-render.md), and above what is clipped to the layer.
+def with_line(inside: Sequence[Piece], node: Node, clipped_to: bool, document: Box, channels: int) -> tuple[Piece, ...]:
+    """The inner pieces with a shape's pen line once more above the overlays, which cover the fill alone (measured in
+    Photoshop 2026 by the Patchy project, docs/layer-effects-render.md), and above what is clipped to the layer.
     """
     overlays = sum(piece.name.endswith("-overlay") for piece in inside)
-    if not overlays and not clipped_to:
+    if not isinstance(node, Leaf) or node.stroke is None or not (overlays or clipped_to):
         return tuple(inside)
+    stroke = node.stroke()
+    if stroke is None:
+        return tuple(inside)
+    line = Piece("pen line", line_pixels(node, stroke, document, channels), node.box)
     return (*inside[:overlays], line, *inside[overlays:])
 
 

@@ -19,6 +19,7 @@ Plane = npt.NDArray[np.float32]
 
 BAND_PIXELS = 1 << 16
 SQUARE = 256
+COVERED = np.float32(1 / 512)  # what is left for the layers below is under half a level
 
 
 def bands(box: Box, pixels: int = BAND_PIXELS) -> Iterator[Box]:
@@ -34,6 +35,15 @@ def alpha_of(layer: StackLayer, part: Box) -> Plane:
     """The layer's alpha in ``part``, which must lie in its box."""
     alpha: Plane = layer.pixels[part.within(layer.box).slices][..., -1].astype(np.float32) / np.float32(255)
     return alpha
+
+
+def level_of(weight: Plane, bare: Plane, left: Plane) -> Plane:
+    """The alpha 0..255, in whole levels, that gives a layer its ``weight`` in the composite where those above it let
+    ``left`` through; ``bare``, the alpha it would have alone, where they cover it.
+    """
+    exact = weight / np.maximum(left, COVERED)
+    level: Plane = np.rint(np.where(left > COVERED, exact, bare) * 255).clip(0, 255)
+    return level
 
 
 def mask_plane(mask: Mask, box: Box, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[np.floating[Any]]:

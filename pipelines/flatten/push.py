@@ -19,7 +19,6 @@ from pipelines.flatten.backdrop import tiles
 from pipelines.flatten.planes import Plane
 from pipelines.flatten.recolour import Bits, Change, Plain, change_of, changed_all, straight
 from pipelines.flatten.stack import StackLayer
-from schemas.design import Lowering
 from schemas.geometry import Box, union
 
 Floats = npt.NDArray[np.float32]
@@ -139,10 +138,7 @@ def _telescoped(
     for layer, new, moved in zip(clean, pixels, shift, strict=True):
         fitted = replace(layer, pixels=new)
         if moved * 255 > _TINT * float(new[..., -1].sum(dtype=np.int64)) / 255:
-            told = fitted.noted("colour fitted to what lies below where translucent")
-            fitted = replace(
-                told, reusable=False, lowering=max(told.lowering, Lowering.BAKED, key=list(Lowering).index)
-            )
+            fitted = fitted.baked("colour fitted to what lies below where translucent")
         out.append(fitted)
     return out
 

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.flatten.blend import MODES, SPECIAL, blend, canonical
-from pipelines.flatten.colour import encoded, light
 from pipelines.flatten.drawn import Drawn, Piece, cast_by, interior
 from pipelines.flatten.effects import draw_style
 from pipelines.flatten.lower import isolated, runs
-from pipelines.flatten.own import own_pixels, pen_line, through, with_line
+from pipelines.flatten.own import own_pixels, through, with_line
 from pipelines.flatten.planes import bands, mask_plane
 from pipelines.formats.style import Solid
 from pipelines.formats.tree import Adjustment, Document, Group, Leaf, Node, Pixels
+from pipelines.srgb import decode, encode
 from schemas.compositing import Rgba
 from schemas.design import LayerKind
 from schemas.geometry import Box, union
@@ -101,7 +101,7 @@ class Renderer:
         """The nodes alone in ``box``: uint8 ``[h, w, channels + 1]``."""
         empty = Picture.empty(box, self.channels)
         picture = self.nodes(nodes, empty, box, Bottoms(empty, empty), root=True)
-        colour = encoded(picture.straight) if self.linear else picture.straight
+        colour = encode(picture.straight) if self.linear else picture.straight
         levels = np.concatenate([colour, picture.alpha], axis=2) * 255
         codes: Pixels = np.rint(levels).clip(0, 255).astype(np.uint8)
         return codes
@@ -126,7 +126,7 @@ class Renderer:
 
     def _adjusted(self, node: Adjustment, state: Picture, box: Box) -> Picture:
         colour, mode, blending = state.straight, canonical(node.blend_mode), node.blending
-        made = light(node.apply(encoded(colour))) if self.linear else node.apply(colour)
+        made = decode(node.apply(encode(colour))) if self.linear else node.apply(colour)
         mixed = np.asarray(blend(mode, colour, made) if mode in MODES else made, np.float64)
         mixed = _written(mixed, colour, blending.channels)
         share = self._strength(node, box) * node.fill_opacity
@@ -171,7 +171,7 @@ class Renderer:
 
     def _placed(self, pixels: Pixels, where: Box, box: Box) -> tuple[Floats, Floats]:
         colour, alpha = _placed(pixels, where, box, self.channels)
-        return (light(colour) if self.linear else colour), alpha
+        return (decode(colour) if self.linear else colour), alpha
 
     def _piece(self, state: Picture, piece: Piece, box: Box) -> Picture:
         """``state`` with the piece painted on it."""
@@ -266,9 +266,8 @@ class Renderer:
         return out, area
 
     def _drawn(self, node: Node, clipped_to: bool) -> Drawn:
-        line = pen_line(node, self.visible, self.channels) if clipped_to or node.style else None
         if not node.style:
-            return Drawn(inside=() if line is None else (line,))
+            return Drawn(inside=with_line((), node, clipped_to, self.visible, self.channels))
         if id(node) not in self._styles:
             own, where = self._own(node)
             alpha = own[..., -1]
@@ -277,7 +276,7 @@ class Renderer:
             drawn = draw_style(
                 node.style, alpha, where, document=self.visible, reach=self.reach, channels=self.channels
             )
-            inside = drawn.inside if line is None else with_line(drawn.inside, line, clipped_to)
+            inside = with_line(drawn.inside, node, clipped_to, self.visible, self.channels)
             self._styles[id(node)] = Drawn(drawn.behind, inside, drawn.above)
         return self._styles[id(node)]
 

@@ -14,7 +14,6 @@ from pipelines.flatten.planes import trimmed
 from pipelines.flatten.stack import StackLayer
 from pipelines.formats.style import Blending
 from pipelines.formats.tree import Node
-from schemas.design import Lowering
 
 
 def shown(layer: StackLayer, blending: Blending, scope: Backdrop) -> npt.NDArray[np.uint8] | None:
@@ -54,7 +53,7 @@ def gated(layer: StackLayer, blending: Blending) -> StackLayer:
     """The layer with a word on what blend-if made of it; by what lies below, it cannot be used elsewhere."""
     if not blending.below:
         return layer.noted("blend-if by its own colour") if blending.own else layer
-    return replace(layer.noted("blend-if by what lies below"), reusable=False, lowering=_baked(layer))
+    return layer.baked("blend-if by what lies below")
 
 
 def only_channels(layers: list[StackLayer], node: Node, scope: Backdrop) -> list[StackLayer]:
@@ -73,9 +72,4 @@ def only_channels(layers: list[StackLayer], node: Node, scope: Backdrop) -> list
         for channel in range(pixels.shape[2] - 1):
             if channel < len(written) and not written[channel]:
                 rows[..., channel] = np.rint(colour[..., channel] * (255 * alpha))
-    baked = replace(layer, pixels=pixels, reusable=False, lowering=_baked(layer))
-    return [baked.noted("some channels only, the others baked from what lies below")]
-
-
-def _baked(layer: StackLayer) -> Lowering:
-    return layer.lowering if layer.lowering is Lowering.MERGED else Lowering.BAKED
+    return [replace(layer, pixels=pixels).baked("some channels only, the others baked from what lies below")]

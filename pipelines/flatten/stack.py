@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated
@@ -72,12 +73,25 @@ class StackLayer:
     def placed(self) -> Placed:
         return self.pixels, self.box
 
+    def at_least(self, lowering: Lowering) -> StackLayer:
+        """The layer, lowered this far or farther."""
+        return replace(self, lowering=worst((self.lowering, lowering)))
+
+    def baked(self, note: str) -> StackLayer:
+        """The layer with a word on what of the backdrop is in it: it is nothing to use elsewhere."""
+        return replace(self.at_least(Lowering.BAKED), reusable=False).noted(note)
+
     def noted(self, *notes: str) -> StackLayer:
         """The layer with more notes: each once, and at most 16, of which the last then says that there were more."""
         every = tuple(dict.fromkeys((*self.notes, *filter(None, notes))))
         if len(every) > _MAX_NOTES:
             every = (*every[: _MAX_NOTES - 1], "more notes left out")
         return self if every == self.notes else replace(self, notes=every)
+
+
+def worst(lowerings: Iterable[Lowering]) -> Lowering:
+    """The farthest from a layer's own pixels."""
+    return max(lowerings, key=list(Lowering).index)
 
 
 def brief(name: str) -> str:

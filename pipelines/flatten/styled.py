@@ -11,13 +11,12 @@ import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop
 from pipelines.flatten.bake import Blend, blended, merged
-from pipelines.flatten.blend import canonical
 from pipelines.flatten.drawn import Drawn, Piece, interior
 from pipelines.flatten.effects import draw_style
-from pipelines.flatten.own import pen_line, with_line
+from pipelines.flatten.own import with_line
 from pipelines.flatten.planes import Plane, mask_plane
 from pipelines.flatten.restrict import gated, shown
-from pipelines.flatten.stack import Shadows, StackLayer, brief
+from pipelines.flatten.stack import Shadows, StackLayer, brief, worst
 from pipelines.flatten.typeset import overlaid
 from pipelines.flatten.unit import Part, Role, assembled, shape_of
 from pipelines.flatten.weights import knocked, reweigh
@@ -61,9 +60,10 @@ class Styled:
         run = lowerer.clip(shaped, self.tops, base.name) if together else shaped
         parts = self._behind(drawn.behind)
         ground = self._ground(parts)
-        how = Blend(canonical(base.blend_mode), base.fill_opacity, shaped=True)
+        how = Blend(base.blend_mode, base.fill_opacity, shaped=True)
         run = blended(run, how, ground, lowerer.visible, name=base.name)
-        own_parts = self._own(run, len(shaped), seen)
+        fill = 1.0 if how.special else base.fill_opacity  # a special mode has it in the colour
+        own_parts = self._own(run, len(shaped), seen, fill)
         parts += own_parts
         if not together:
             parts += self._tops(own_parts, ground)
@@ -71,9 +71,11 @@ class Styled:
         parts += self._inside(drawn.inside, own_parts, slot, ground)
         parts += self._above(drawn.above, slot, parts)
         slots = self._slots(parts)
+        made = assembled(parts, slots, self._strength)
+        if blending.knockout == "none":
+            return made, []
         hollow = [replace(part, fill=0.0, shown=None) for part in parts if part.role != "inside"]
-        pierces = base.blending.knockout != "none"
-        return assembled(parts, slots, self._strength), assembled(hollow, slots, self._strength) if pierces else []
+        return made, assembled(hollow, slots, self._strength)
 
     def _silhouette(self, own: list[StackLayer]) -> tuple[list[StackLayer], tuple[Levels, Box] | None]:
         """The paint as if the layer's fill had no transparency, whose shape effects follow; and what of it shows."""
@@ -86,11 +88,9 @@ class Styled:
         share = _share_of(own[0], solid[0]) if own else np.zeros(solid[0].pixels.shape[:2], np.uint8)
         return solid, (share, solid[0].box)
 
-    def _own(self, run: Sequence[StackLayer], bases: int, seen: tuple[Levels, Box] | None) -> list[Part]:
+    def _own(self, run: Sequence[StackLayer], bases: int, seen: tuple[Levels, Box] | None, fill: float) -> list[Part]:
         """The unit's paint, of which what is the base's own shows as its fill's transparency and blend-if say."""
         base, made = self.base, []
-        special = Blend(canonical(base.blend_mode), base.fill_opacity).special  # its fill is in its colour then
-        fill = 1.0 if special else base.fill_opacity
         for i, layer in enumerate(run):
             left = shown(layer, base.blending, self.scope) if i < bases else None
             if seen is not None and i < bases:
@@ -105,8 +105,8 @@ class Styled:
         drawn = draw_style(
             self.base.style, alpha, box, document=lowerer.visible, reach=lowerer.reach, channels=lowerer.channels
         )
-        line = pen_line(self.base, lowerer.visible, lowerer.channels)
-        return drawn if line is None else replace(drawn, inside=with_line(drawn.inside, line, bool(self.tops)))
+        inside = with_line(drawn.inside, self.base, bool(self.tops), lowerer.visible, lowerer.channels)
+        return replace(drawn, inside=inside)
 
     def _inside_first(self, shaped: list[StackLayer], inside: Sequence[Piece]) -> list[StackLayer]:
         """The layer's paint with its inner effects in it, before anything is clipped to it."""
@@ -220,7 +220,7 @@ class Styled:
             slots[name] = replace(
                 told.noted(*(f"{piece} drawn" for piece in drawn), *notes),
                 reusable=all(layer.reusable for layer in here),
-                lowering=max((layer.lowering for layer in here), key=_SEVERITY.index),
+                lowering=worst(layer.lowering for layer in here),
                 text=overlaid(told.text, self.base.style, self.lowerer.channels) if name == "own 0" else told.text,
             )
         return slots
@@ -244,7 +244,6 @@ class Styled:
         return isinstance(self.base, Leaf)
 
 
-_SEVERITY = list(Lowering)
 _CAST = ("drop-shadow", "outer-glow")
 
 

@@ -14,13 +14,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.flatten.planes import Plane, alpha_of, bands, coverage_of, trimmed
+from pipelines.flatten.planes import Plane, alpha_of, bands, coverage_of, level_of, trimmed
 from pipelines.flatten.stack import StackLayer
 from schemas.geometry import Box, union
 
 Role = Literal["behind", "concealed", "own", "inside", "above"]
 
-_COVERED = np.float32(1 / 512)  # what is left for the layers below is under half a level
 _TRACE = np.float32(1e-4)  # so that colour survives where it is covered
 
 
@@ -81,8 +80,7 @@ def _assemble(
         spot = area.within(band).slices
         total, bare, colour = _mixed([(p, w[spot]) for p, w in zip(here, weights, strict=True) if p.slot == name], area)
         total, bare = (plane * (strength if isinstance(strength, float) else strength[spot]) for plane in (total, bare))
-        exact = np.where(left[spot] > _COVERED, total / np.maximum(left[spot], _COVERED), bare)
-        level = np.rint(exact * 255).clip(0, 255)
+        level = level_of(total, bare, left[spot])
         out = made[slot][area.within(boxes[slot]).slices]
         out[..., -1] = level
         for channel, plane in enumerate(colour):

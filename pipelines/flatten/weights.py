@@ -14,16 +14,24 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.flatten.backdrop import Backdrop
-from pipelines.flatten.planes import BAND_PIXELS, Plane, alpha_of, bands, coverage_of, mask_plane, trimmed
+from pipelines.flatten.planes import (
+    BAND_PIXELS,
+    COVERED,
+    Plane,
+    alpha_of,
+    bands,
+    coverage_of,
+    level_of,
+    mask_plane,
+    trimmed,
+)
 from pipelines.flatten.stack import StackLayer, brief
 from pipelines.formats.tree import Mask, Node
-from schemas.design import Lowering
 from schemas.geometry import Box, union
 
 Scale = Callable[[Box], "Plane | float"]
 """What a layer's weight is multiplied by in a box."""
 
-_COVERED = 1 / 512  # what is left for the layers below is under half a level
 _TINY = np.float32(1e-6)
 _APART = 8  # levels between two colours that are not the same
 _UNEVEN = np.float32(0.05)
@@ -44,9 +52,7 @@ def reweigh(
                 continue
             spot = part.within(band).slices
             alpha, scale = alpha_of(layers[index], part), scales[index](part)
-            left = after[spot]
-            exact = alpha * before[spot] * scale / np.maximum(left, _COVERED)
-            level = np.rint(np.where(left > _COVERED, exact, alpha * scale) * 255).clip(0, 255)
+            level = level_of(alpha * before[spot] * scale, alpha * scale, after[spot])
             pixels[index][part.within(layers[index].box).slices][..., -1] = level.astype(np.uint8)
             before[spot] *= 1 - alpha
             after[spot] *= 1 - level / np.float32(255)
@@ -66,8 +72,7 @@ def mixed(before: Sequence[StackLayer], after: Sequence[StackLayer], share: Scal
     made = [replace(layer, pixels=new) for layer, new in zip(after, pixels, strict=True)]
     for i, old in enumerate(before):
         if tinted[i] > _TINTED * float(old.pixels[..., -1].sum(dtype=np.int64)):
-            told = made[i].noted("colour of what was painted above left in it")
-            made[i] = replace(told, reusable=False, lowering=Lowering.BAKED)
+            made[i] = made[i].baked("colour of what was painted above left in it")
     return [*made[: len(before)], *(layer.noted(note) for layer in made[len(before) :])]
 
 
@@ -96,8 +101,7 @@ def _mix(
         was = (1 - s) * old[i][spot] if whole else np.float32(0)
         now = s * new[i][spot]
         bare = s * alpha_of(after[i], part) + ((1 - s) * alpha_of(before[i], part) if whole else 0)
-        level = np.rint(np.where(left[spot] > _COVERED, (was + now) / np.maximum(left[spot], _COVERED), bare) * 255)
-        level = level.clip(0, 255)
+        level = level_of(was + now, bare, left[spot])
         if whole and before[i] is not after[i]:
             theirs, ours = before[i].pixels[rows][..., :-1], after[i].pixels[rows][..., :-1]
             part_now = np.where(was + now > 0, now / np.maximum(was + now, _TINY), s)[..., None]
@@ -179,7 +183,7 @@ def pierced(
     def left(box: Box) -> Plane:
         through = 1 - coverage_of(made, box)  # what is painted there hides its share once more
         rest = np.clip(1 - coverage_of(shell, box) - knocked(node, own, box), 0, through)
-        return np.asarray(rest / np.maximum(through, _COVERED), np.float32)
+        return np.asarray(rest / np.maximum(through, COVERED), np.float32)
 
     at: Backdrop | None = scope
     while at is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.formats import oklab
+from pipelines import srgb
 from pipelines.formats.adjustments import GRID, Apply, Table, look_up, luminosity, per_channel, table_of
 from pipelines.formats.tree import Colours
 
@@ -315,9 +315,9 @@ def _livelier(colours: Colours, amount: float) -> Colours:
     skin = np.where(colours[..., 0] == high, (1 + np.minimum(between, 1)) / 2, 1)
     push = amount * skin * (2 - chroma)
     spread = colours * (1 + push * (1 - chroma))[..., None] - (low * push)[..., None]
-    wanted = oklab.decode(colours) @ _LUMINANCE
-    light = oklab.decode(np.clip(spread, 0, 1))
+    wanted = srgb.decode(colours) @ _LUMINANCE
+    light = srgb.decode(np.clip(spread, 0, 1))
     light = light * (wanted / np.maximum(light @ _LUMINANCE, 1e-6))[..., None]
     over = (1 - wanted) / np.maximum(_ends(light)[0] - wanted, 1e-6)
     gray = wanted[..., None]
-    return np.asarray(oklab.encode(gray + (light - gray) * np.minimum(over, 1)[..., None]))
+    return np.asarray(srgb.encode((gray + (light - gray) * np.minimum(over, 1)[..., None]).clip(0, 1)))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.formats import oklab
+from pipelines import srgb
 from pipelines.formats.tree import Colours, PerChannel
 
 Apply = Callable[[Colours], Colours]
@@ -59,7 +59,7 @@ def of_light(table: Table) -> Table:
     """A table of linear light as one of sRGB codes."""
     if table is IDENTITY:
         return table
-    return table_of(oklab.encode(np.interp(oklab.decode(GRID), GRID, table)))
+    return table_of(srgb.encode(np.interp(srgb.decode(GRID), GRID, table).clip(0, 1)))
 
 
 def look_up(table: Table, colours: Colours) -> Colours:

@@ -37,6 +37,50 @@ PSD: Mapping[str, bytes] = {
 
 FROM_PSD: Mapping[bytes, str] = {key: name for name, key in PSD.items()}
 
+DESCRIPTOR: Mapping[str, bytes] = {
+    "normal": b"Nrml",
+    "dissolve": b"Dslv",
+    "darken": b"Drkn",
+    "multiply": b"Mltp",
+    "color-burn": b"CBrn",
+    "linear-burn": b"linearBurn",
+    "darker-color": b"darkerColor",
+    "lighten": b"Lghn",
+    "screen": b"Scrn",
+    "color-dodge": b"CDdg",
+    "linear-dodge": b"linearDodge",
+    "lighter-color": b"lighterColor",
+    "overlay": b"Ovrl",
+    "soft-light": b"SftL",
+    "hard-light": b"HrdL",
+    "vivid-light": b"vividLight",
+    "linear-light": b"linearLight",
+    "pin-light": b"pinLight",
+    "hard-mix": b"hardMix",
+    "difference": b"Dfrn",
+    "exclusion": b"Xclu",
+    "subtract": b"blendSubtraction",
+    "divide": b"blendDivide",
+    "hue": b"H   ",
+    "saturation": b"Strt",
+    "color": b"Clr ",
+    "luminosity": b"Lmns",
+}
+"""Name to the value in a PSD descriptor, the short one where it has two."""
+
+
+def _long(name: str) -> bytes:
+    first, *others = name.split("-")
+    return (first + "".join(word.title() for word in others)).encode("ascii")
+
+
+FROM_DESCRIPTOR: Mapping[bytes, str] = {
+    **{key: name for name, key in DESCRIPTOR.items()},
+    **{_long(name): name for name in DESCRIPTOR},
+    **FROM_PSD,
+}
+"""The short and long values of descriptors, and the keys of layer records, which some writers use there."""
+
 ORA: Mapping[str, str] = {
     "normal": "svg:src-over",
     "plus-lighter": "svg:plus",

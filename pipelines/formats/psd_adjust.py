@@ -14,7 +14,7 @@ import numpy as np
 from psd_tools.api.layers import AdjustmentLayer, PixelLayer
 from psd_tools.constants import ColorMode, Tag
 
-from pipelines.formats import oklab
+from pipelines import srgb
 from pipelines.formats import psd_adjust_colour as colour
 from pipelines.formats.adjustments import (
     IDENTITY,
@@ -137,7 +137,7 @@ def _light(colours: Colours) -> float:
     if colours.space.convert is None:
         return _DOT_GAIN if _is_gray(colours) else 2.2
     shown = colours.space.convert(np.full((1, 1, 3), _MIDDLE, np.uint8))[0, 0, 1] / 255
-    light = float(oklab.decode(np.array(shown)))
+    light = float(srgb.decode(np.array(shown)))
     return min(max(math.log(max(light, 1e-4)) / math.log(_MIDDLE / 255), 1.0), 3.0)
 
 

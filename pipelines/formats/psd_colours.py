@@ -1,7 +1,7 @@
 """A PSD document's own colours: the space it is composed in, stored planes to its 8-bit codes, and sRGB to codes.
 
 Indexed documents become RGB while they are read, duotones and bitmaps gray. 32-bit documents are linear light and are
-composed in the sRGB codes of it.
+composed as such, though they are kept as the sRGB codes of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from psd_tools.constants import ColorMode, Resource
 
 from pipelines.formats import icc
 from pipelines.formats.tree import Space
+from pipelines.srgb import decode, encode
 
 Plane = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.uint8]
@@ -83,7 +84,8 @@ class Colours:
         if self.depth == 32:
             light = np.nan_to_num(np.frombuffer(data, ">f4", width * height).astype(np.float32)).clip(0, 1)
             value = encode(light) if linear else light
-            return np.rint(value * 255).astype(np.uint8).reshape(height, width)
+            levels: Plane = np.rint(value * 255).astype(np.uint8)
+            return levels.reshape(height, width)
         bits = np.frombuffer(data, np.uint8).reshape(height, -1)
         return ((1 - np.unpackbits(bits, axis=1, count=width)) * 255).astype(np.uint8)  # a set bit is black
 
@@ -118,7 +120,7 @@ class Colours:
             return tuple(1 - float(ink) for ink in found[0, 0]) if cmyk else (float(found[0, 0]),) * 3
         if cmyk:
             return red, green, blue, 1.0
-        light = sum(weight * _decode(value) for weight, value in zip(_LUMA, (red, green, blue), strict=True))
+        light = float((np.array(_LUMA) * decode(np.array((red, green, blue)))).sum())
         return (red,) * 3 if red == green == blue else (float(encode(np.array(light, np.float32))),) * 3
 
 
@@ -177,17 +179,7 @@ def _from_lab(codes: Codes) -> Codes:
 
 
 def _to_lab(rgb: tuple[float, float, float]) -> tuple[float, ...]:
-    xyz = _RGB_TO_XYZ @ np.array([_decode(value) for value in rgb]) / _WHITE
+    xyz = _RGB_TO_XYZ @ decode(np.array(rgb)) / _WHITE
     fx, fy, fz = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     lab = (116 * fy - 16) / 100, (500 * (fx - fy) + 128) / 255, (200 * (fy - fz) + 128) / 255
     return tuple(min(1.0, max(0.0, float(value))) for value in lab)
-
-
-def encode(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Linear light 0..1 as sRGB code values 0..1 (IEC 61966-2-1)."""
-    encoded = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
-    return encoded.astype(np.float32)
-
-
-def _decode(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)

@@ -5,63 +5,14 @@ bounded, and what is missing or of another type is the default.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from psd_tools.psd.descriptor import Descriptor, List
 
-from pipelines.formats.blending import FROM_PSD
+from pipelines.formats.blending import FROM_DESCRIPTOR
 
 MAX_ITEMS = 256
 """Of a list in a descriptor, as many items are read: stops, curve points, instances of an effect."""
-
-_MODES: Mapping[bytes, str] = {
-    b"Nrml": "normal",
-    b"Dslv": "dissolve",
-    b"Drkn": "darken",
-    b"Mltp": "multiply",
-    b"CBrn": "color-burn",
-    b"linearBurn": "linear-burn",
-    b"darkerColor": "darker-color",
-    b"Lghn": "lighten",
-    b"Scrn": "screen",
-    b"CDdg": "color-dodge",
-    b"linearDodge": "linear-dodge",
-    b"lighterColor": "lighter-color",
-    b"Ovrl": "overlay",
-    b"SftL": "soft-light",
-    b"HrdL": "hard-light",
-    b"vividLight": "vivid-light",
-    b"linearLight": "linear-light",
-    b"pinLight": "pin-light",
-    b"hardMix": "hard-mix",
-    b"Dfrn": "difference",
-    b"Xclu": "exclusion",
-    b"blendSubtraction": "subtract",
-    b"blendDivide": "divide",
-    b"H   ": "hue",
-    b"Strt": "saturation",
-    b"Clr ": "color",
-    b"Lmns": "luminosity",
-    b"normal": "normal",
-    b"dissolve": "dissolve",
-    b"darken": "darken",
-    b"multiply": "multiply",
-    b"colorBurn": "color-burn",
-    b"lighten": "lighten",
-    b"screen": "screen",
-    b"colorDodge": "color-dodge",
-    b"overlay": "overlay",
-    b"softLight": "soft-light",
-    b"hardLight": "hard-light",
-    b"difference": "difference",
-    b"exclusion": "exclusion",
-    b"hue": "hue",
-    b"saturation": "saturation",
-    b"color": "color",
-    b"luminosity": "luminosity",
-}
-"""Blend modes of descriptors, by their short and their long names; some writers use the keys of layer records."""
 
 
 def number(data: Descriptor, key: bytes, default: float, low: float, high: float) -> float:
@@ -127,4 +78,4 @@ def blend_mode(data: Descriptor, key: bytes) -> str:
     value = enum(data, key)
     if not value:
         return "normal"
-    return _MODES.get(value) or FROM_PSD.get(value) or value.decode("ascii", "replace").strip()
+    return FROM_DESCRIPTOR.get(value) or value.decode("ascii", "replace").strip()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from psd_tools.constants import ColorMode
 from psd_tools.psd.descriptor import Descriptor
 
-from pipelines.formats import oklab
+from pipelines import oklab, srgb
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_descriptors import angle, child, children, enum, flag, number
 from pipelines.formats.psd_gradient_noise import noise_ramp
@@ -91,12 +91,17 @@ def _coloured(
 ) -> npt.NDArray[Any]:
     """Colours between stops, where the gradient's method says; 32-bit documents compose linear light."""
     if colours.depth == 32:
-        return oklab.encode(_curve(at, mid, oklab.decode(values), smooth))
+        return _coded(_curve(at, mid, srgb.decode(values), smooth))
     if method in _PERCEPTUAL and _is_rgb(colours):
-        return oklab.to_srgb(_curve(at, mid, oklab.from_srgb(values), 0.0))
+        lab = oklab.of_light(srgb.decode(np.asarray(values, np.float32)))
+        return _coded(oklab.to_light(np.asarray(_curve(at, mid, lab, 0.0), np.float32)))
     if method in _LINEAR and _is_rgb(colours):
-        return oklab.encode(_curve(at, mid, oklab.decode(values), 0.0))
+        return _coded(_curve(at, mid, srgb.decode(values), 0.0))
     return _curve(at, mid, values, smooth)
+
+
+def _coded(light: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return srgb.encode(light.clip(0, 1))
 
 
 def _is_rgb(colours: Colours) -> bool:

@@ -14,9 +14,10 @@ import numpy as np
 from psd_tools.constants import ColorMode
 from psd_tools.psd.descriptor import Descriptor
 
-from pipelines.formats.psd_colours import Colours, encode
+from pipelines.formats.psd_colours import Colours
 from pipelines.formats.psd_descriptors import finite
 from pipelines.formats.style import Colour
+from pipelines.srgb import encode
 
 BLACK = (0.0, 0.0, 0.0)
 _D50 = (0.9642, 1.0, 0.8249)

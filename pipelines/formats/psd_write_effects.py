@@ -7,8 +7,8 @@ from typing import Any
 from psd_tools.psd.descriptor import Descriptor, DescriptorBlock2
 
 from pipelines.errors import UsageError
+from pipelines.formats.blending import DESCRIPTOR
 from pipelines.formats.psd_write_paint import (
-    BLEND,
     Items,
     Paints,
     chosen,
@@ -83,7 +83,7 @@ def _effect(effect: AnyEffect, paints: Paints) -> Descriptor:
 
 
 def _blend(mode: str) -> Any:
-    return chosen(b"BlnM", BLEND[mode])
+    return chosen(b"BlnM", DESCRIPTOR[mode])
 
 
 def _on() -> Items:

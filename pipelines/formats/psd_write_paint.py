@@ -21,37 +21,6 @@ from pipelines.formats.style import Colour, Curve, Gradient, Paint, Pattern, Sol
 from pipelines.formats.tree import Space
 
 Items = list[tuple[bytes, Any]]
-BLEND: dict[str, bytes] = {
-    "normal": b"Nrml",
-    "dissolve": b"Dslv",
-    "darken": b"Drkn",
-    "multiply": b"Mltp",
-    "color-burn": b"CBrn",
-    "linear-burn": b"linearBurn",
-    "darker-color": b"darkerColor",
-    "lighten": b"Lghn",
-    "screen": b"Scrn",
-    "color-dodge": b"CDdg",
-    "linear-dodge": b"linearDodge",
-    "lighter-color": b"lighterColor",
-    "overlay": b"Ovrl",
-    "soft-light": b"SftL",
-    "hard-light": b"HrdL",
-    "vivid-light": b"vividLight",
-    "linear-light": b"linearLight",
-    "pin-light": b"pinLight",
-    "hard-mix": b"hardMix",
-    "difference": b"Dfrn",
-    "exclusion": b"Xclu",
-    "subtract": b"blendSubtraction",
-    "divide": b"blendDivide",
-    "hue": b"H   ",
-    "saturation": b"Strt",
-    "color": b"Clr ",
-    "luminosity": b"Lmns",
-}
-"""Blend modes by the names that descriptors give them."""
-
 _KINDS = {
     "linear": b"Lnr ",
     "radial": b"Rdl ",

@@ -17,7 +17,8 @@ from psd_tools.psd.descriptor import Bool, Descriptor, DescriptorBlock, Double, 
 from psd_tools.psd.layer_and_mask import ChannelDataList, LayerRecord
 from psd_tools.psd.tagged_blocks import TaggedBlock
 
-from pipelines.formats import adjust_lookup, oklab
+from pipelines import srgb
+from pipelines.formats import adjust_lookup
 from pipelines.formats.psd_adjust import adjustment_of
 from pipelines.formats.psd_colours import Colours
 from pipelines.formats.tree import Space
@@ -117,10 +118,10 @@ def test_levels_are_rounded_once_and_curves_twice():
 def test_32_bit_documents_have_levels_curves_and_exposure_in_linear_light():
     """Measured as above, docs/high-bit-depth.md."""
     linear = replace(RGB, depth=32)
-    middle = float(oklab.encode(np.array(0.5))) * 255
+    middle = float(srgb.encode(np.array(0.5))) * 255
     half = levels((0, 255, 0, 128, 100))
     assert changed(linear, [255] * 3, LEVELS=half) == pytest.approx(
-        [float(oklab.encode(np.array(128 / 255))) * 255] * 3, abs=0.1
+        [float(srgb.encode(np.array(128 / 255))) * 255] * 3, abs=0.1
     )
     assert changed(linear, [middle] * 3, CURVES=curves(_0=[(0, 255), (255, 0)])) == pytest.approx([middle] * 3, abs=0.2)
     assert changed(linear, [255] * 3, EXPOSURE=struct.pack(">H3f", 1, -1.0, 0, 1)) == pytest.approx(
@@ -150,9 +151,7 @@ def test_brightness_of_the_old_block_has_a_sign():
 
 def test_exposure_works_in_the_light_of_the_documents_profile():
     block = struct.pack(">H3f", 1, 1.0, 0.0, 1.0)
-    linear = replace(
-        RGB, space=Space("RGB", 3, lambda codes: np.rint(oklab.encode(codes / 255) * 255).astype(np.uint8))
-    )
+    linear = replace(RGB, space=Space("RGB", 3, lambda codes: np.rint(srgb.encode(codes / 255) * 255).astype(np.uint8)))
     assert changed(linear, [50, 100, 120], EXPOSURE=block) == pytest.approx([100, 200, 240], abs=1)
     assert changed(RGB, [50, 100, 120], EXPOSURE=block) == pytest.approx([68.5, 137, 164.4], abs=0.2)
     assert changed(GRAY, [50, 50, 50], EXPOSURE=block) == pytest.approx([50 * 2 ** (1 / 1.75)] * 3, abs=0.2)
