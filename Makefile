@@ -1,32 +1,36 @@
 # Everything runs in .venv, made from a fresh clone by whatever target is called first.
-# VENV and EXTRAS can be set: make test EXTRAS=dev,s3,train
+# VENV and EXTRAS can be set: make test EXTRAS=dev,s3,hf,train
 
 VENV ?= .venv
-EXTRAS ?= dev,s3
+EXTRAS ?= dev,s3,train
 PYTHON ?= python3
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed-$(subst $(COMMA),-,$(EXTRAS))
 COMMA = ,
 UV := $(shell command -v uv 2>/dev/null)
+ifneq ($(UV),)
+INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
+else
+INSTALL = $(BIN)/python -m pip install --quiet
+endif
 
 # uv knows wheel directories by another name than pip does.
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: setup demo test test-all lint format bench constraints clean
+.PHONY: setup demo test test-all lint format bench peers constraints clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 ifneq ($(UV),)
 	test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11' $(VENV)
-	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[$(EXTRAS)]'
 else
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 endif
+	$(INSTALL) --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: $(STAMP)
@@ -51,6 +55,10 @@ bench: $(STAMP)
 	for script in $(filter-out %/__init__.py,$(wildcard infra/bench/*.py)); do \
 		$(BIN)/python -m "$$(echo "$${script%.py}" | tr / .)" || exit 1; \
 	done
+
+# What infra.bench.stream measures streaming against.
+peers: $(STAMP)
+	$(INSTALL) --requirement infra/bench/peers.txt
 
 # Resolved from the public index alone, for every platform: wheel directories of this machine are left out.
 constraints:
