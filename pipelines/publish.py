@@ -25,29 +25,34 @@ from schemas.index import INDEX_SCHEMA
 from schemas.ledger import LEDGER_SCHEMA, State
 
 PART_ROWS = 1_000_000
+GROUP_ROWS = 1024
+"""Of a row group, at least: the footer of a part stays small, and one shard's rows are a small read."""
+
 _CLAIM = "manifest/claim-"
 
 
 class Table:
-    """A manifest table written row group by row group, in parts of up to PART_ROWS rows."""
+    """A manifest table in parts of up to PART_ROWS rows, written in row groups of whole units with GROUP_ROWS rows."""
 
     def __init__(self, store: Store, kind: str, generation: int, schema: pa.Schema, folder: Path) -> None:
         self._store, self._schema = store, schema
         self._stem = f"manifest/{kind}-{generation:06d}"
         self._local = folder / f"{kind}.parquet"
         self._writer: pq.ParquetWriter | None = None
+        self._gathered: list[dict[str, object]] = []
         self._rows_in_part = 0
         self.names: list[str] = []
 
     def add(self, rows: Sequence[dict[str, object]]) -> None:
-        """Add the rows of one unit as one row group."""
+        """Add the rows of one unit; they lie in one row group."""
         if self._rows_in_part + len(rows) > PART_ROWS:
             self._close_part()
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._local, self._schema, compression="zstd")
-        if rows:
-            self._writer.write_table(pa.Table.from_pylist(list(rows), self._schema), row_group_size=len(rows))
+        self._gathered += rows
         self._rows_in_part += len(rows)
+        if len(self._gathered) >= GROUP_ROWS:
+            self._close_group()
 
     def close(self) -> tuple[str, ...]:
         """The names of the parts; a table without rows is one empty part."""
@@ -59,6 +64,7 @@ class Table:
     def _close_part(self) -> None:
         if self._writer is None:
             return
+        self._close_group()
         self._writer.close()
         self._writer = None
         with self._local.open("rb") as written:
@@ -67,6 +73,11 @@ class Table:
         self._store.put(name, self._local)
         self.names.append(name)
         self._rows_in_part = 0
+
+    def _close_group(self) -> None:
+        if self._writer is not None and self._gathered:
+            rows, self._gathered = self._gathered, []
+            self._writer.write_table(pa.Table.from_pylist(rows, self._schema), row_group_size=len(rows))
 
 
 def assemble(

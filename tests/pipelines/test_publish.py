@@ -71,6 +71,18 @@ def test_a_table_is_cut_into_parts_that_read_back_in_order(tmp_path: Path, monke
     assert [row for batch in batches(store, names, ["row"]) for row in batch.to_pylist()][3] == {"row": 3}
 
 
+def test_units_are_gathered_whole_into_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.publish.GROUP_ROWS", 5)
+    store = Store(str(tmp_path / "ds"))
+    rows = [LedgerRow(row=i, uri=f"{i}.psd", unit=i // 3, stage="shard", code=Code.OK).to_arrow() for i in range(20)]
+    table = Table(store, "ledger", 1, LEDGER_SCHEMA, tmp_path)
+    for start in range(0, 20, 3):
+        table.add(rows[start : start + 3])
+    groups = [batch.to_pylist() for batch in batches(store, table.close())]
+    assert [len(group) for group in groups] == [6, 6, 6, 2]
+    assert [row for group in groups for row in group] == rows
+
+
 def test_an_empty_table_is_one_part_without_rows(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "ds"))
     names = Table(store, "ledger", 1, LEDGER_SCHEMA, tmp_path).close()
