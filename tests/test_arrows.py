@@ -92,6 +92,11 @@ def test_every_module_says_what_it_is_for(module: str) -> None:
     assert ast.get_docstring(parsed(module)), f"{module} has no docstring"
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("training/streaming/")])
+def test_a_worker_process_starts_without_torch(module: str) -> None:
+    assert "torch" not in set(imported(parsed(module)))
+
+
 SHARED = {"pipelines.formats.tree", "pipelines.formats.style"}
 
 

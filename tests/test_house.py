@@ -149,6 +149,18 @@ def test_the_keys_of_the_readme_exist() -> None:
     assert len(table) > 10
 
 
+def test_the_settings_of_a_stream_in_the_readme_are_all_settings() -> None:
+    from training.streaming.config import PlanConfig, ReadConfig, Task
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("### Settings of a stream")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert named == [*PlanConfig.model_fields, *(name for name in named if name in ReadConfig.model_fields)]
+    assert set(named) == {*PlanConfig.model_fields, *ReadConfig.model_fields}
+    assert {str(task) for task in Task} <= set(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE))
+
+
 def test_the_ledger_codes_of_the_readme_are_all_codes() -> None:
     from schemas.ledger import Code
 

@@ -1,0 +1,31 @@
+"""Small published datasets that the tests of the stream read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.storage import Store
+from tests.pipelines.dataset_builder import Entry, make_sample, publish
+
+DESIGNS = 60
+PER_SHARD = 6
+
+
+@pytest.fixture(scope="session")
+def designs(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """60 designs of 2 to 5 layers in 10 shards; nobody changes them."""
+    entries = [
+        Entry(make_sample(number, side=48 + 8 * (number % 4), layers=2 + number % 4), unit=number // PER_SHARD)
+        for number in range(DESIGNS)
+    ]
+    return publish(tmp_path_factory.mktemp("designs"), entries)
+
+
+@pytest.fixture(autouse=True)
+def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Plans of a test lie in its own directory."""
+    monkeypatch.setenv("ACETATE_CACHE", str(tmp_path / "cache"))
+    yield tmp_path / "cache"

@@ -1,0 +1,150 @@
+"""The regions of a task: those of one design (``regions``), and the tokens of those of many (``count_tokens``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.design import Design, Layer, LayerKind
+from schemas.geometry import Box, union
+from training.errors import DamageError
+from training.streaming.config import TASKS, PlanConfig, Task
+from training.streaming.geometry import MAX_SIDE, Placement, areas, place, to_tokens, token_areas
+from training.streaming.layouts import Layouts
+
+COMPOSED, BACKGROUND = 0, 1
+MAX_TOKENS = np.iinfo(np.uint32).max
+RESTYLE_PROMPT = "Harmonize these layers"
+
+
+@dataclass(frozen=True)
+class Region:
+    """A stretch of tokens: one box of a layer, row-major.
+
+    ``layer``: 0 composed, 1 background, 2 and up the foregrounds. ``box``: in tokens of the padded canvas. ``clean``:
+    given, not noised. ``condition``: the restyled image of the layer. ``sources``: the layers of the record that make
+    it, bottom to top; none for the composed image and for a background that the design lacks.
+    """
+
+    layer: int
+    box: Box
+    clean: bool
+    condition: bool
+    sources: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        return self.box.area
+
+
+def has_background(design: Design) -> bool:
+    return design.layers[0].kind is LayerKind.BACKGROUND
+
+
+def foregrounds(design: Design) -> tuple[int, ...]:
+    """Indices of the layers over the background, bottom to top."""
+    return tuple(range(int(has_background(design)), len(design.layers)))
+
+
+def restyled(design: Design) -> frozenset[int]:
+    """Indices of the foreground layers that have a restyle pair."""
+    return frozenset(pair.layer for pair in design.restyles) & frozenset(foregrounds(design))
+
+
+def regions(
+    design: Design, task: Task, partition: int, subset: frozenset[int], config: PlanConfig
+) -> tuple[Placement, list[Region]]:
+    """The regions of a design in the model's order, and its placement (N = 1).
+
+    Composed, background, foregrounds bottom to top; then the conditions of restyle. ``subset`` holds the layers to add
+    or to restyle, as indices of the record.
+
+    Raises:
+        DamageError: the canvas is absurd, or the record lacks the partition.
+    """
+    placement = _place(design, config)
+    parts = _parts(design, task, partition)
+    around = np.array([union(design.layers[i].box for i in part) for part in parts])
+    boxes = [Box(*box) for box in to_tokens(around, np.zeros(len(parts), np.int64), placement).tolist()]
+    visible = Box(*placement.visible[0].tolist())
+    if not has_background(design):
+        parts, boxes = [(), *parts], [visible, *boxes]
+    whole = Box(0, 0, *placement.canvas[0].tolist())
+    clean = task in (Task.ADD_LAYER, Task.RESTYLE)
+    if task is Task.IMAGE_TO_LAYERS:
+        out = [Region(COMPOSED, visible, True, False, ())]
+    else:
+        out = [Region(COMPOSED, whole, clean, False, ())]
+    for layer, (part, box) in enumerate(zip(parts, boxes, strict=True), BACKGROUND):
+        out.append(Region(layer, box, clean and subset.isdisjoint(part), False, part))
+    if task is Task.RESTYLE:
+        out += [Region(r.layer, r.box, True, True, r.sources) for r in out if not subset.isdisjoint(r.sources)]
+    return placement, out
+
+
+def count_tokens(
+    layouts: Layouts, tasks: npt.NDArray[np.int8], partitions: npt.NDArray[np.int16], config: PlanConfig
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    """Tokens u32 [N] of designs with drawn tasks (places in TASKS) and partitions (-1: none), and who is scaled down.
+
+    The tokens of a design are those of its ``regions``, with all its pairs in the subset of restyle. A task of -1
+    counts as text-to-layers; only image-to-layers heeds a partition.
+
+    Raises:
+        DamageError: as ``place`` and ``Layouts.merge``, or a design has more tokens than 32 bits count.
+    """
+    placement = place(layouts.sizes, layouts.visible, config)
+    if len(layouts) == 0:
+        return np.empty(0, np.uint32), placement.scaled_down
+    owner = np.arange(len(layouts)).repeat(np.diff(layouts.offsets))
+    layers = token_areas(layouts.boxes, owner, placement)
+    tokens = np.add.reduceat(layers, layouts.offsets[:-1])
+    shown = tasks == TASKS.index(Task.IMAGE_TO_LAYERS)
+    merged = np.flatnonzero(shown & (partitions >= 0))
+    if len(merged):
+        boxes, owner = layouts.merge(merged, partitions[merged])
+        tokens[merged] = 0
+        np.add.at(tokens, owner, token_areas(boxes, owner, placement))
+    visible, canvas = areas(placement.visible), placement.canvas[:, 0] * placement.canvas[:, 1]
+    tokens += np.where(shown, visible, canvas)
+    tokens += np.where(layouts.backed, 0, visible)
+    owner = layouts.design_of(layouts.paired)
+    conditions = tasks[owner] == TASKS.index(Task.RESTYLE)
+    np.add.at(tokens, owner[conditions], layers[layouts.paired[conditions]])
+    if tokens.max() > MAX_TOKENS:
+        raise DamageError(f"a design of {tokens.max()} tokens; at most {MAX_TOKENS} are counted")
+    return tokens.astype(np.uint32), placement.scaled_down
+
+
+def prompt(design: Design, task: Task, subset: frozenset[int], rng: np.random.Generator) -> str:
+    """The text that goes with a task; empty where a design has no caption."""
+    if task is Task.RESTYLE:
+        return RESTYLE_PROMPT
+    if task is Task.ADD_LAYER:
+        return " ".join(f"<layer> {_describe(design.layers[i])} </layer>" for i in sorted(subset))
+    captions = [group[name].text for group in (design.captions.short, design.captions.long) for name in sorted(group)]
+    return captions[int(rng.integers(len(captions)))] if captions else ""
+
+
+def _place(design: Design, config: PlanConfig) -> Placement:
+    width, height = design.canvas.width, design.canvas.height
+    if max(width, height) > MAX_SIDE:
+        key = design.design_id
+        raise DamageError(f"design {key}: a canvas of {width} x {height} px; a side has 1 to {MAX_SIDE} px", key)
+    return place(np.array([[width, height]]), np.array([design.visible]), config)
+
+
+def _parts(design: Design, task: Task, partition: int) -> list[tuple[int, ...]]:
+    if task is not Task.IMAGE_TO_LAYERS or partition < 0:
+        return [(layer.index,) for layer in design.layers]
+    if partition >= len(design.groupings):
+        raise DamageError(f"design {design.design_id} has no grouping {partition}", design.design_id)
+    return [part for part in design.groupings[partition].parts if part]
+
+
+def _describe(layer: Layer) -> str:
+    if layer.caption and layer.caption.text:
+        return layer.caption.text
+    return (layer.text.content if layer.text else "") or layer.name
