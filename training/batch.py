@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from training.streaming.config import Task
-from training.streaming.jobs import Decoded
+from training.streaming.jobs import BF16, Decoded
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,3 @@ class MicroBatch:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> MicroBatch:
         return replace(self, tensors={name: change(tensor) for name, tensor in self.tensors.items()})
-
-
-BF16 = ":bf16"
-"""Ends the name of an array that holds bfloat16 as uint16, which numpy has no type for."""

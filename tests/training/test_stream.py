@@ -25,6 +25,7 @@ from tests.training.test_stream_elastic import children_of, keys, stream, wait_g
 from training.batch import MicroBatch
 from training.errors import UsageError, WorkerError
 from training.streaming.config import Task
+from training.streaming.jobs import Decoded
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,10 @@ def test_a_batch_moves_as_one(whole: list[MicroBatch]) -> None:
     batch = whole[0].to("cpu")
     assert batch.keys == whole[0].keys and batch.tensors.keys() == whole[0].tensors.keys()
     assert batch.tokens == int(batch["starts"][-1])
+
+
+def test_bfloat16_comes_as_such() -> None:
+    bits = torch.tensor([1.5, -2.0], dtype=torch.bfloat16).view(torch.uint16).numpy()
+    batch = MicroBatch.of(Decoded(arrays={"latents_bf16": bits}), 0, 0)
+    assert batch.tensors.keys() == {"latents"}
+    assert batch["latents"].tolist() == [1.5, -2.0]

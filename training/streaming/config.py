@@ -56,7 +56,7 @@ class PlanConfig(BaseModel):
     token_budget: Annotated[int, Field(ge=1, le=2**31 - 1)] = 32_768
     tasks: dict[Task, Weight] = Field(default_factory=lambda: dict(PAPER_MIX))
     grouping: Annotated[float, Field(ge=0, le=1)] = 0.5
-    max_canvas_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_canvas_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     window: Annotated[int, Field(ge=1)] = 1024
     balance: Annotated[int, Field(ge=1)] = 64
 

@@ -183,11 +183,13 @@ class _Run:
 
     def close(self) -> None:
         """End the thread and every request, and wait for them unless it is one of them that closes."""
+        if sys.is_finalizing():
+            return  # the threads have stopped wherever they were, maybe with a lock held
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         mine = threading.current_thread()
-        wait = mine is not self._thread and not mine.name.startswith((POOL_NAME, "fsspec")) and not sys.is_finalizing()
+        wait = mine is not self._thread and not mine.name.startswith((POOL_NAME, "fsspec"))
         self._transport.close(wait=wait)
         if wait and self._thread.ident is not None:
             self._thread.join()

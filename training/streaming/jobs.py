@@ -12,6 +12,8 @@ from training.streaming.config import Task
 
 Bytes = bytes | bytearray | memoryview
 ALIGNMENT = 64
+BF16 = "_bf16"
+"""Ends the name of an array of uint16 that are bfloat16, which numpy has no type for."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 

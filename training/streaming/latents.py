@@ -13,7 +13,7 @@ from safetensors import SafetensorError, deserialize
 
 from training.errors import DamageError
 from training.streaming.config import PlanConfig, Task
-from training.streaming.jobs import Allocate, Decoded, Job, Loaded
+from training.streaming.jobs import BF16, Allocate, Decoded, Job, Loaded
 
 LATENTS = "latents.safetensors"
 _BF16 = "BF16"
@@ -44,7 +44,7 @@ class LatentDecoder:
         if len(kinds) > 1:
             raise DamageError(f"latents of one micro-batch differ in (dtype, dim): {sorted(kinds)}")
         dtype, dim = kinds.pop() if kinds else ("F32", 0)
-        name = "latents_bf16" if dtype == _BF16 else "latents"
+        name = f"latents{BF16}" if dtype == _BF16 else "latents"
         starts = np.cumsum([0, *(tensor.rows for _, tensor in tensors)])
         arrays = allocate(
             {

@@ -17,8 +17,8 @@ PIECE = 4096
 """Samples that are packed together, at most: more pack no better, and slower."""
 ROOM = 2
 """A micro-batch with room for so many of the largest sample takes a middling one, so that all cost about the same."""
-TOLERANCE = 0.02
-"""Of the budget: room that may be left without a search for two samples that leave less."""
+TOLERANCE = 0.4
+"""Of the smallest sample: room that may be left without a search for two samples that leave less."""
 TRIES = 4
 """Samples from which a second is looked for."""
 
@@ -57,18 +57,18 @@ def fill(sizes: list[int], ids: list[int], budget: int) -> list[list[int]]:
     while sizes:
         room, taken = budget - sizes.pop(), [ids.pop()]
         while sizes and sizes[0] <= room:
-            for place in (len(sizes) // 2,) if room >= ROOM * sizes[-1] else _ending(sizes, room, budget):
+            for place in (len(sizes) // 2,) if room >= ROOM * sizes[-1] else _ending(sizes, room):
                 room -= sizes.pop(place)
                 taken.append(ids.pop(place))
         bins.append(taken)
     return bins
 
 
-def _ending(sizes: list[int], room: int, budget: int) -> tuple[int, ...]:
+def _ending(sizes: list[int], room: int) -> tuple[int, ...]:
     """Which samples to take next, as places in ``sizes``, the largest place first."""
     one = bisect_right(sizes, room) - 1
     left = room - sizes[one]
-    if left >= sizes[0] or left <= TOLERANCE * budget or one == 0:
+    if left >= sizes[0] or left <= TOLERANCE * sizes[0] or one == 0:
         return (one,)
     best: tuple[int, ...] = (one,)
     half = bisect_right(sizes, room // 2) - 1

@@ -96,8 +96,9 @@ class _Side:
 
 def _matrix(weights: npt.NDArray[np.float64], columns: npt.NDArray[np.int64], length: int) -> csr_array:
     kept = weights > 0
-    rows = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    return csr_array((weights[kept].astype(np.float32), columns[kept], rows), shape=(len(weights), length))
+    rows = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
+    entries = weights[kept].astype(np.float32), columns[kept].astype(np.int32), rows
+    return csr_array(entries, shape=(len(weights), length))
 
 
 def _by_boxes(rgba: Rgba, opaque: bool, x: _Side, y: _Side, out: Rgba) -> None:
