@@ -9,13 +9,12 @@ from http import HTTPStatus
 from infra.s3.rules import Rules, Tally
 from infra.s3.wire import END, PART, Channel, Head
 
-CODES = {
-    403: "AccessDenied",
-    404: "NoSuchKey",
-    416: "InvalidRange",
-    429: "SlowDown",
-    502: "BadGateway",
-    503: "SlowDown",
+ERRORS = {
+    404: ("NoSuchKey", "The specified key does not exist."),
+    416: ("InvalidRange", "The requested range is not satisfiable"),
+    429: ("SlowDown", "Please reduce your request rate."),
+    502: ("BadGateway", "The server behind the proxy does not listen."),
+    503: ("SlowDown", "Please reduce your request rate."),
 }
 LAST_PART_SECONDS = 1.0
 SLOW_STEPS = 20
@@ -68,8 +67,8 @@ class Session:
         if request.has_body and not waits:
             async for _ in self._client.body(request):
                 pass
-        code = CODES.get(status, "InternalError")
-        body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>injected</Message></Error>'
+        code, message = ERRORS.get(status, (HTTPStatus(status).phrase.replace(" ", ""), "injected"))
+        body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/xml\r\n"
             f"Content-Length: {len(body)}\r\nConnection: {'close' if waits else 'keep-alive'}\r\n\r\n"
@@ -83,7 +82,7 @@ class Session:
         A server may close a connection that idles. A request without a body is then sent again; one with a body, which
         could not be, goes over a new connection.
         """
-        if self._server and not request.has_body and not self._server.stale():
+        if self._server and not request.has_body:
             with contextlib.suppress(ConnectionError):
                 await self._server.send(request.raw)
                 if raw := await self._server.until(END):

@@ -164,16 +164,6 @@ class Channel:
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         await self._loop.sock_sendall(self._socket, data)
 
-    def stale(self) -> bool:
-        """Whether the other side has closed it (or sent what nobody asked for)."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
-
     def sent_all(self) -> None:
         """Nothing more will be sent."""
         with contextlib.suppress(OSError):

@@ -22,10 +22,10 @@ from training.errors import ReadError
 from training.streaming.buffers import Buffers
 from training.streaming.cache import Cache
 from training.streaming.config import ReadConfig
-from training.streaming.jobs import Job, MemberAt, spans
+from training.streaming.jobs import Item, Job, MemberAt, spans
 from training.streaming.ranges import Piece, Request, plan
-from training.streaming.source import Source
-from training.streaming.transport import BlockingTransport, Load, LoopTransport, Stats, Transport
+from training.streaming.source import MissingError, Source, TransientError
+from training.streaming.transport import BlockingTransport, Load, LoopTransport, ShortError, Stats, Transport
 
 JOB_COST = 4096
 """Bytes that a job counts for at least, so that empty ones are not taken without end."""
@@ -296,12 +296,22 @@ class _Run:
         end = request.offset + got
         for piece in request.pieces:
             if piece.offset + piece.size > end:
-                group[piece.number].fetched.errors.setdefault(piece.item, error or self._short(request, piece, end))
+                fetched = group[piece.number].fetched
+                failure = self._failure_of(request, piece, fetched.job.items[piece.item], end, error)
+                fetched.errors.setdefault(piece.item, failure)
         self._less([group[number] for number in request.numbers])
 
-    def _short(self, request: Request, piece: Piece, end: int) -> ReadError:
-        url = self._fetcher.source.url_of(request.shard)
-        return ReadError(f"{url} ends at byte {end}: the index has a member up to {piece.offset + piece.size}")
+    def _failure_of(self, request: Request, piece: Piece, item: Item, end: int, error: ReadError | None) -> ReadError:
+        """Why a piece could not be read, and what the index promises there."""
+        short = error is None or isinstance(error, ShortError)
+        if isinstance(error, MissingError | TransientError) and not short:
+            return error
+        why = f"{self._fetcher.source.url_of(request.shard)} ends at byte {end}" if short else str(error)
+        member = next(m for m in item.members if m.offset <= piece.offset < m.offset + m.size)
+        return ReadError(
+            f"{why}; bytes {member.offset} to {member.offset + member.size} should be {item.key}.{member.name} "
+            f"(expected sha256 {member.sha256})"
+        )
 
     def _less(self, jobs: Iterable[_Pending]) -> None:
         """One thing less to wait for. A job whose bytes are all there is kept in the cache before it is ready."""

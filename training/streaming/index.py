@@ -19,8 +19,8 @@ from training.streaming.members import Located, ShardRows
 from training.streaming.part import Part
 from training.streaming.source import MissingError, Source
 
-KEPT_ROWS = 131_072
-"""Located samples that are remembered: several windows; about 1 KB each."""
+KEPT_ROWS = 32_768
+"""Located samples that are remembered, at least; about 1.5 KB each."""
 MAX_DATASET_BYTES = 2**26
 _THREADS = 8
 Place = tuple[int, int, int]
@@ -39,6 +39,7 @@ class Index:
         self._parts = [Part(source, name) for name in self.parts]
         self._starts: list[int] | None = None
         self._lock = threading.Lock()
+        self._limit = KEPT_ROWS
         self._kept: OrderedDict[Place, tuple[list[int], ShardRows]] = OrderedDict()
         self._at: dict[int, tuple[Place, int]] = {}
 
@@ -65,8 +66,11 @@ class Index:
         assert self._starts is not None
         return [b - a for a, b in zip(self._starts, self._starts[1:], strict=False)]
 
-    def remember(self, counts: Sequence[int], folder: Path | None = None) -> None:
-        """Take the rows of each part from a plan, and a directory for parts that are cut anew."""
+    def remember(self, counts: Sequence[int], folder: Path | None = None, window: int = 0) -> None:
+        """Take the rows of each part from a plan, a directory for parts that are cut anew, and how many samples are
+        located in turn: those of two windows are remembered.
+        """
+        self._limit = max(KEPT_ROWS, 2 * window)
         self._starts = list(accumulate(counts, initial=0))
         for part, rows in zip(self._parts, counts, strict=True):
             part.rows, part.folder = rows, folder or part.folder
@@ -116,7 +120,7 @@ class Index:
 
     def _forget(self) -> None:
         """Let go of the shards that were used longest ago."""
-        while len(self._at) > KEPT_ROWS and len(self._kept) > 1:
+        while len(self._at) > self._limit and len(self._kept) > 1:
             _, (held, _) = self._kept.popitem(last=False)
             for row in held:
                 del self._at[row]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -53,7 +54,7 @@ def open_plan(
                 keep_newest(folder, "plan-*.bin", KEPT_PLANS - 1)
                 _build(index, config, seed, epoch, path, inputs, progress, threads)
                 plan = read_plan(path, inputs)
-    index.remember([rows for _, rows in plan.parts], folder)
+    index.remember([rows for _, rows in plan.parts], folder, config.window)
     return plan
 
 
@@ -66,8 +67,9 @@ def _inputs(index: Index, config: PlanConfig, seed: int, epoch: int) -> str:
 def _existing(path: Path, inputs: str) -> Plan | None:
     try:
         plan = read_plan(path, inputs)
-        os.utime(path)
-    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            os.utime(path)
+    except OSError:
         return None
     except PlanFileError as error:
         _log.warning("%s is damaged (%s) and made anew", path, error)

@@ -35,7 +35,10 @@ LONGEST_WAIT = 10.0
 
 _IOV_MAX = 1024
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
-_DEFAULTS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": {"max_pool_connections": 64}}}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "s3": {"config_kwargs": {"max_pool_connections": 64, "retries": {"total_max_attempts": 1}}}
+}
+"""Retries are ours alone: three libraries that each try again multiply."""
 _FINAL = {
     errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
 }  # fmt: skip
@@ -223,6 +226,8 @@ def _filesystem(url: str, protocol: str, options: Mapping[str, Any]) -> tuple[An
         raise UsageError(f"{protocol}:// needs a package that is not installed: {remedy}") from None
     except (ValueError, TypeError) as error:
         raise UsageError(f"cannot use {url!r}: {error}") from None
+    if isinstance(getattr(fs, "retries", None), int):
+        fs.retries = 1
     return fs, str(path)
 
 
