@@ -73,6 +73,9 @@ class DesignStream(IterableDataset[MicroBatch]):
         today: datetime.date | None = None,
         **settings: Any,
     ) -> None:
+        for name, value in (("seed", seed), ("rank", rank), ("world_size", world_size)):
+            if type(value) is not int:
+                raise UsageError(f"{name} is a whole number (int), not {value!r}")
         if not 0 <= rank < world_size:
             raise UsageError(f"rank {rank} is not one of a world of {world_size}: it goes from 0 to {world_size - 1}")
         if workers < 0 or threads < 1 or on_error not in ("raise", "skip"):
@@ -93,7 +96,7 @@ class DesignStream(IterableDataset[MicroBatch]):
             self._index = Index.open(Source(str(dataset_url), self._options))
         else:
             find_shards(dataset_url, self.config.split, self._options)
-        self._plan: tuple[tuple[int, int], Plan] | None = None
+        self._made: tuple[tuple[int, int], Plan] | None = None
         self.skipped: list[tuple[str, str]] = []
         self.holes: Counter[str] = Counter()
 
@@ -111,9 +114,13 @@ class DesignStream(IterableDataset[MicroBatch]):
     def plan(self) -> Plan:
         """The plan of the present epoch; made at the first call on a host, which takes a while for a large dataset."""
         wanted = (self.seed, self.epoch)
-        if self._plan is None or self._plan[0] != wanted:
-            self._plan = (wanted, open_plan(self._indexed, self.config, self.seed, self.epoch, self._folder))
-        return self._plan[1]
+        if self._made is None or self._made[0] != wanted:
+            self._made = (wanted, open_plan(self._indexed, self.config, self.seed, self.epoch, self._folder))
+        return self._made[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which opens the plan for itself: the file may be gone by then."""
+        return {**self.__dict__, "_made": None}
 
     def __len__(self) -> int:
         """Micro-batches that this rank yields in the rest of the present epoch, empty ones too.
@@ -219,7 +226,8 @@ class DesignStream(IterableDataset[MicroBatch]):
         if state["plan"] != self.config.hash() and state["position"] != 0:
             raise UsageError(
                 f"the state is in the middle of an epoch of plan {state['plan']}, these settings give plan "
-                f"{self.config.hash()}: keep {', '.join(PlanConfig.model_fields)} as they were, or begin an epoch"
+                f"{self.config.hash()}: keep {', '.join(PlanConfig.model_fields)} as they were, or load the state with "
+                f"epoch {state['epoch'] + 1} and position 0"
             )
         if min(state["epoch"], state["position"]) < 0:
             raise UsageError("a state's epoch and position are 0 or more")
@@ -236,10 +244,11 @@ def plan_tasks(tasks: Task | str | Mapping[Task | str, float] | None) -> dict[st
 
 def default_plan_dir() -> Path:
     """``$ACETATE_CACHE/plans``, or below the user's cache directory."""
-    cache = (
-        os.environ.get("ACETATE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acetate"
-    )
-    return Path(cache) / "plans"
+    ours, users = os.environ.get("ACETATE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(ours) if ours else Path(users or Path.home() / ".cache") / "acetate") / "plans"
+    except RuntimeError:
+        raise UsageError("this user has no home for plans: set plan_dir, or ACETATE_CACHE") from None
 
 
 def _named(config: PlanConfig) -> str:

@@ -6,6 +6,8 @@ import datetime
 import gc
 import logging
 import os
+import pickle
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -77,6 +79,23 @@ def test_len_is_what_is_left(designs: Store, whole: list[MicroBatch]) -> None:
     assert len(one) == -(-len(whole) // 2)
     next(iter(one))
     assert len(one) == -(-len(whole) // 2) - 1
+
+
+def test_a_copy_in_another_process_needs_no_plan_of_ours(designs: Store, whole: list[MicroBatch], plans: Path) -> None:
+    one = stream(designs)
+    next(iter(one))
+    copy = pickle.dumps(one)
+    shutil.rmtree(plans)
+    assert keys(list(pickle.loads(copy))) == keys(whole[1:])
+
+
+def test_plans_need_a_place(designs: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user that has no home."""
+    for name in ("ACETATE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    with pytest.raises(UsageError, match="plan_dir"):
+        stream(designs)
 
 
 def test_batches_that_are_kept_stay_as_they_are(designs: Store, whole: list[MicroBatch]) -> None:

@@ -156,6 +156,7 @@ def test_wrong_settings_are_named(designs: Store, tmp_path: Path) -> None:
         ({"tasks": {"restyle": 0.0}}, "no weight"),
         ({"on_error": "ignore"}, "on_error"),
         ({"workers": -1}, "workers"),
+        ({"seed": 1.5}, "seed is a whole number"),
         ({"colour": 1}, "colour"),
     ):
         with pytest.raises(UsageError, match=message):
