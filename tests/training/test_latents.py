@@ -18,7 +18,7 @@ from training.streaming.decode import make_decoder
 from training.streaming.jobs import Arrays, Decoded, Item, Job, Loaded
 from training.streaming.latents import LATENTS
 
-KEYS = ("0" * 32, "1" * 32)
+KEYS = ("0" * 32, "1" * 32, "2" * 32)
 
 
 def allocate(wanted: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> Arrays:
@@ -52,7 +52,7 @@ def test_tensors_lie_one_after_another_by_name(dtype: npt.DTypeLike) -> None:
     assert np.array_equal(result.arrays["latents"], np.concatenate([a, b, c]))
     assert result.arrays["starts"].tolist() == [0, 3, 3, 8]
     assert result.arrays["design"].tolist() == [0, 0, 1]
-    assert result.keys == KEYS and result.prompts == ("", "")
+    assert result.keys == KEYS[:2] and result.prompts == ("", "")
 
 
 def test_bfloat16_comes_as_its_bits() -> None:
@@ -60,6 +60,10 @@ def test_bfloat16_comes_as_its_bits() -> None:
     arrays = decoded(raw("BF16", [2, 6], bits.tobytes())).arrays
     assert arrays["latents_bf16"].dtype == np.uint16
     assert arrays["latents_bf16"].tolist() == bits.reshape(2, 6).tolist()
+
+
+def test_a_tensor_without_rows() -> None:
+    assert decoded(save({"a": tensor(0, dim=4096)})).arrays["latents"].shape == (0, 4096)
 
 
 def test_an_empty_micro_batch() -> None:
@@ -78,6 +82,11 @@ def test_an_empty_micro_batch() -> None:
         (raw("F32", [2, 6], bytes(24)), "damaged latents"),
         (save({"a": np.zeros((2, 3, 4), np.float32)}), "not .n, dim."),
         (save({"a": np.zeros((2, 3), np.int64)}), "not .n, dim."),
+        *(
+            (raw("F16", shape, b""), "more than its bytes")
+            for shape in ([2**62, 0], [0, 2**62], [2**63, 0], [0, 2**40])
+        ),
+        (raw("F16", [2**62, 0], b"", b={"dtype": "F16", "shape": [2**62, 0], "data_offsets": [0, 0]}), "more than"),
     ],
 )
 def test_damage_names_the_design_in_one_line(data: bytes | None, message: str) -> None:
@@ -87,9 +96,19 @@ def test_damage_names_the_design_in_one_line(data: bytes | None, message: str) -
 
 
 @pytest.mark.parametrize("other", [tensor(2, np.float32), tensor(2, dim=7)])
-def test_latents_of_one_micro_batch_are_of_one_kind(other: npt.NDArray[Any]) -> None:
-    with pytest.raises(DamageError, match="differ"):
-        decoded(save({"a": tensor(2)}), save({"a": other}))
+@pytest.mark.parametrize("odd", [0, 1, 2])
+def test_the_design_whose_latents_differ_from_most_is_named(other: npt.NDArray[Any], odd: int) -> None:
+    files = [save({"a": tensor(2)})] * 3
+    files[odd] = save({"a": other})
+    with pytest.raises(DamageError, match="differ") as caught:
+        decoded(*files)
+    assert caught.value.key == KEYS[odd] and KEYS[odd] in str(caught.value)
+
+
+def test_one_kind_is_left_when_those_that_differ_are_skipped() -> None:
+    with pytest.raises(DamageError, match="differ") as caught:
+        decoded(save({"a": tensor(2)}), save({"a": tensor(2, np.float32)}))
+    assert caught.value.key == KEYS[1]
 
 
 def test_mutations_decode_or_are_damage() -> None:

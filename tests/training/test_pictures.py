@@ -48,9 +48,10 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 @pytest.mark.parametrize("codec", list(Codec))
 @pytest.mark.parametrize("kind", ["noise", "smooth", "opaque", "hidden colour", "empty"])
 @pytest.mark.parametrize("size", [(41, 23), (1, 1), (1, 300), (257, 3)])
-def test_the_pixels_of_the_plain_decoder(codec: Codec, kind: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("effort", [1, 6])
+def test_the_pixels_of_the_plain_decoder(codec: Codec, kind: str, size: tuple[int, int], effort: int) -> None:
     pixels = drawn(kind, *size)
-    data = images.encode(pixels, codec)
+    data = images.encode(pixels, codec, effort)
     for given in (data, bytearray(data), memoryview(data)):
         got, opaque = decode(given, size)
         assert np.array_equal(got, pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -292,6 +293,31 @@ def test_damage_names_the_design_in_one_line(spoil: Any, message: str, threads: 
     assert sample.design.design_id in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_nothing_is_drawn_once_a_damaged_picture_was_told() -> None:
+    settings = config(256)
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 4), dtype=np.uint8)
+    sample, whole = make_sample(0, layers=3), Box(0, 0, 1024, 1024)
+    layers = tuple(layer.model_copy(update={"box": whole}) for layer in sample.design.layers)
+    large = with_design(sample, layers=layers, canvas=Size(width=1024, height=1024), visible=whole, groupings=())
+    for index in range(3):
+        large = with_member(large, f"layer_{index:02d}.webp", images.encode(noise, effort=0))
+    read = changed(loaded(large, Task.TEXT_TO_LAYERS, settings), {"layer_00.webp": b"RIFF"})
+    made: Arrays = {}
+
+    def allocate(wanted: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> Arrays:
+        made.update(filled(0)(wanted))
+        return made
+
+    decoder = make_decoder("pixels", settings, SEED, frozenset(), threads=3)
+    with pytest.raises(DamageError, match="layer_00"):
+        decoder.decode(Job(EPOCH, 0), [read], allocate)
+    made["pixels"][...] = 0x55  # the memory is another micro-batch's now
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline and (made["pixels"] == 0x55).all():
+        time.sleep(0.02)
+    assert (made["pixels"] == 0x55).all()
+
+
 def test_decoders_by_name() -> None:
     assert isinstance(make_decoder("pixels", config(), 0, frozenset(), threads=2), PixelDecoder)
     assert isinstance(make_decoder("training.streaming.pixels:PixelDecoder", config(), 0, frozenset()), PixelDecoder)
@@ -301,9 +327,13 @@ def test_decoders_by_name() -> None:
         "no.such.module:Class",
         ":",
         "training.streaming.pixels",
+        "json:loads",
+        "os:path",
+        "json:JSONDecoder",
     ):
-        with pytest.raises(UsageError, match="give one of pixels, latents, or module:Class"):
+        with pytest.raises(UsageError, match="give one of pixels, latents, or module:Class") as caught:
             make_decoder(name, config(), 0, frozenset())
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "package"), [("pixels", "cv2"), ("latents", "safetensors")])

@@ -120,6 +120,19 @@ def test_constant_colour_stays_constant(scale: float, alpha: int) -> None:
     assert np.abs(got[seen].astype(int) - rgba[0, 0])[:, :3].max() <= 1
 
 
+@pytest.mark.parametrize("opaque", [True, False])
+@pytest.mark.parametrize("factor", [2, 3, 4, 8, 15, 16, 64])
+@pytest.mark.parametrize("lacking", [0.5, 0.999])
+def test_the_colour_of_a_rim_is_that_of_the_picture(factor: int, opaque: bool, lacking: float) -> None:
+    side = 4 * factor + 1
+    rgba = np.full((side, side, 4), (200, 101, 37, 255), np.uint8)
+    offset = min(int(lacking * factor), factor - 1) / factor
+    got = resampled(rgba, 1 / factor, (offset, offset), (8, 8), opaque)
+    seen = got[got[..., 3] > 0].astype(int)
+    assert 0 < seen[:, 3].min() < 255
+    assert np.abs(seen - rgba[0, 0])[:, :3].max() <= 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [*SCALES, 1.3, 3.0])
 def test_alpha_is_preserved(kind: str, scale: float) -> None:

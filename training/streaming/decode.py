@@ -23,6 +23,8 @@ def make_decoder(name: str, config: PlanConfig, seed: int, withdrawn: frozenset[
     module, _, attribute = BUILT_IN.get(name, name).partition(":")
     try:
         made = getattr(importlib.import_module(module), attribute)
+        if not (isinstance(made, type) and hasattr(made, "members") and hasattr(made, "decode")):
+            raise ValueError(f"{attribute!r} of {module!r} is no class of decoders")
     except (ImportError, AttributeError, ValueError) as error:
         if name in BUILT_IN and isinstance(error, ModuleNotFoundError):
             raise UsageError(f"decoder {name!r} needs {error.name}; install the extra `train`") from None

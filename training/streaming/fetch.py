@@ -33,6 +33,9 @@ JOB_COST = 4096
 IN_FLIGHT = 4
 """Answers of remote requests that wait to be copied have this part of ``prefetch_bytes``, the jobs have the rest."""
 
+LOCAL_AHEAD = 32 * 2**20
+"""Of a local file system no more is read ahead: it answers at once, and memory that is used again is warm."""
+
 LOCAL_GAP = 4096
 """Local ranges that are no further apart (a tar header and its padding) are read by one call."""
 
@@ -145,7 +148,7 @@ class _Run:
         self._fetcher, self._jobs, self._cache = fetcher, jobs, cache
         self._stats = fetcher.stats
         in_flight = 0 if source.local else config.prefetch_bytes // IN_FLIGHT
-        self._limit = config.prefetch_bytes - in_flight
+        self._limit = min(config.prefetch_bytes, LOCAL_AHEAD) if source.local else config.prefetch_bytes - in_flight
         self._group_limit = 0 if source.local else self._limit // 2
         self._changed = threading.Condition()
         self._pending: deque[_Pending] = deque()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -16,6 +17,7 @@ from training.streaming.config import PlanConfig, Task
 from training.streaming.jobs import BF16, Allocate, Decoded, Job, Loaded
 
 LATENTS = "latents.safetensors"
+MAX_DIM = 2**20
 _BF16 = "BF16"
 _DTYPES = {"F32": np.float32, "F16": np.float16, _BF16: np.uint16, "U8": np.uint8, "I8": np.int8}
 
@@ -37,13 +39,17 @@ class LatentDecoder:
         each tensor; ``design`` i32 [R], the sample it is of. There are no prompts: text is stored embedded.
 
         Raises:
-            DamageError: latents are missing or damaged, or differ in dtype or dim within the micro-batch.
+            DamageError: latents are missing or damaged, or differ in dtype or dim from most of the micro-batch.
         """
         tensors = [(number, tensor) for number, one in enumerate(loaded) for tensor in _tensors(one)]
-        kinds = {(tensor.dtype, tensor.dim) for _, tensor in tensors}
-        if len(kinds) > 1:
-            raise DamageError(f"latents of one micro-batch differ in (dtype, dim): {sorted(kinds)}")
-        dtype, dim = kinds.pop() if kinds else ("F32", 0)
+        kinds = Counter((tensor.dtype, tensor.dim) for _, tensor in tensors)
+        dtype, dim = kinds.most_common(1)[0][0] if kinds else ("F32", 0)
+        for number, tensor in tensors:
+            if (tensor.dtype, tensor.dim) != (dtype, dim):
+                key, found = loaded[number].item.key, f"{tensor.dtype} [n, {tensor.dim}]"
+                raise DamageError(
+                    f"design {key}: latents {found} differ from its micro-batch's {dtype} [n, {dim}]", key
+                )
         name = f"latents{BF16}" if dtype == _BF16 else "latents"
         starts = np.cumsum([0, *(tensor.rows for _, tensor in tensors)])
         arrays = allocate(
@@ -92,5 +98,8 @@ def _tensors(loaded: Loaded) -> list[_Tensor]:
         shape, dtype = tensor["shape"], tensor["dtype"]
         if len(shape) != 2 or dtype not in _DTYPES:
             raise DamageError(f"design {key}: latents {name!r} are {dtype} {shape}, not [n, dim] of a known dtype", key)
+        # Where one side is 0 no bytes bound the other.
+        if shape[0] * max(1, shape[1]) > len(loaded.members[LATENTS]) or shape[1] > MAX_DIM:
+            raise DamageError(f"design {key}: latents {name!r} of {shape} are more than its bytes can be", key)
         tensors.append(_Tensor(dtype, shape[0], shape[1], tensor["data"]))
     return tensors

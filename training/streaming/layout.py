@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from training.streaming.layouts import Layouts
 COMPOSED, BACKGROUND = 0, 1
 MAX_TOKENS = np.iinfo(np.uint32).max
 RESTYLE_PROMPT = "Harmonize these layers"
+_TAG = re.compile("</?layer>")
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,6 @@ def _parts(design: Design, task: Task, partition: int) -> list[tuple[int, ...]]:
 
 
 def _describe(layer: Layer) -> str:
-    if layer.caption and layer.caption.text:
-        return layer.caption.text
-    return (layer.text.content if layer.text else "") or layer.name
+    caption = layer.caption.text if layer.caption else ""
+    text = caption or (layer.text.content if layer.text else "") or layer.name
+    return _TAG.sub(" ", text)  # a space, so that what is left beside a tag does not make another

@@ -19,6 +19,8 @@ cv2.setNumThreads(1)  # the stream spreads pictures over its own processes and t
 _HEADER = 64
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ANIMATED = 0x02
+_OPENCV_LEAST = 32
+"""Bytes of a WebP below which OpenCV refuses it; a picture of one colour can have fewer."""
 
 
 def decode(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
@@ -39,7 +41,7 @@ def decode(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
         raise DamageError(f"image is {found[0]} x {found[1]} px, its record says {size[0]} x {size[1]}")
     if size[0] * size[1] > images.MAX_PIXELS:
         raise DamageError(f"image of {size[0]} x {size[1]} px is over the limit of {images.MAX_PIXELS} px")
-    return _decode_webp(data, size) if webp else _decode_png(data, size)
+    return _by_opencv(data, size) if webp and len(data) >= _OPENCV_LEAST else _by_pillow(data, size)
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -69,7 +71,7 @@ def _png_size(head: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _decode_webp(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
+def _by_opencv(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -80,7 +82,7 @@ def _decode_webp(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
     return cast(Rgba, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA if opaque else cv2.COLOR_BGRA2RGBA)), opaque
 
 
-def _decode_png(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
+def _by_pillow(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
     try:
         pixels = images.decode(bytes(data), size=size)
     except ImageError as error:

@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 STRIP_PIXELS = 1 << 17
 """Source pixels that are in float at once: a strip stays in the cache. Bounds memory, not the result."""
 _MAX_FACTOR = 64
-"""Whole factors up to here: their sums are exact in float32."""
+"""Whole factors up to here: means by float32 sums are off by less than one of the 65,025 levels of the plane."""
 _NEAR = 1e-6
 """Of an output pixel: nearer positions are the same, so that float noise costs neither speed nor exactness."""
 
@@ -31,7 +31,8 @@ def resample(rgba: Rgba, opaque: bool, scale: float, offset: tuple[float, float]
     """Write ``rgba`` (straight alpha) at ``scale`` into ``out``, ``uint8 [height, width, 4]``, every byte of it.
 
     ``offset`` is where the source's left top corner lies on ``out``, (x, y) in px of ``out``, anywhere. Outside of the
-    source, and wherever alpha rounds to zero, ``out`` is zero; at scale 1 on whole pixels it is a copy.
+    source ``out`` is zero. At scale 1 on whole pixels it is a copy, with the colour that is hidden under an alpha of
+    zero; else it is zero wherever alpha rounds to zero.
     """
     height, width = rgba.shape[:2]
     x = _Side(width, scale, offset[0], out.shape[1])
@@ -74,31 +75,47 @@ class _Side:
         low, high = max(0, first), min(self.length, last)
         return slice(low, high), low - first, last - high
 
-    def weights(self) -> csr_array:
-        """The means as a sparse matrix ``float32 [stop - start, length]``; a row adds to its pixel's coverage."""
+    def means(self) -> _Means:
+        """The means over the output px that are reached; the weights of one add to its coverage."""
         edges = ((np.arange(self.start, self.stop + 1) - self.offset) / self.scale).clip(0, self.length)
         low, high = edges[:-1], edges[1:]
         if self.scale > 1:
             return self._interpolation((high - low) * self.scale)
-        first = np.minimum(low.astype(np.int64), self.length - 1)
-        taps = first[:, None] + np.arange(int((np.ceil(high) - first).max()))
+        first = np.minimum(low.astype(np.int32), self.length - 1)[:, None]
+        taps = first + np.arange(max(1, int((np.ceil(high) - first[:, 0]).max())), dtype=np.int32)
         weights = np.minimum(taps + 1, high[:, None]) - np.maximum(taps, low[:, None])
-        return _matrix(weights * self.scale, taps, self.length)
+        return _Means(np.minimum(taps, self.length - 1), (weights * self.scale).clip(0).astype(np.float32))
 
-    def _interpolation(self, coverage: npt.NDArray[np.float64]) -> csr_array:
+    def _interpolation(self, coverage: npt.NDArray[np.float64]) -> _Means:
         centres = (np.arange(self.start, self.stop) + 0.5 - self.offset) / self.scale - 0.5
         centres = centres.clip(0, self.length - 1)
-        first = np.minimum(centres.astype(np.int64), max(0, self.length - 2))
+        first = np.minimum(centres.astype(np.int32), max(0, self.length - 2))
         share = centres - first
         weights = np.stack([1 - share, share], axis=1) * coverage[:, None]
-        return _matrix(weights, first[:, None] + np.arange(2), self.length)
+        taps = first[:, None] + np.arange(2, dtype=np.int32)
+        return _Means(np.minimum(taps, self.length - 1), weights.astype(np.float32))
 
 
-def _matrix(weights: npt.NDArray[np.float64], columns: npt.NDArray[np.int64], length: int) -> csr_array:
-    kept = weights > 0
-    rows = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
-    entries = weights[kept].astype(np.float32), columns[kept].astype(np.int32), rows
-    return csr_array(entries, shape=(len(weights), length))
+@dataclass(frozen=True)
+class _Means:
+    """Which px of the source each px of the output adds, [outputs, k] and rising, and with which weights.
+
+    k is that of the output px that needs most; what another does not need weighs nothing.
+    """
+
+    taps: npt.NDArray[np.int32]
+    weights: Floats
+
+    def matrix(self, start: int, stop: int) -> tuple[slice, csr_array]:
+        """The source px that the output px ``start`` to ``stop`` need, and the sparse matrix between the two."""
+        taps, weights = self.taps[start:stop], self.weights[start:stop]
+        source = slice(int(taps[0, 0]), int(taps[-1, -1]) + 1)
+        rows = np.arange(0, taps.size + 1, taps.shape[1], dtype=np.int32)
+        # A copy of the weights: zeros are eliminated in place.
+        entries = weights.flatten(), (taps - np.int32(source.start)).ravel(), rows
+        matrix = csr_array(entries, shape=(len(taps), source.stop - source.start))
+        matrix.eliminate_zeros()
+        return source, matrix
 
 
 def _by_boxes(rgba: Rgba, opaque: bool, x: _Side, y: _Side, out: Rgba) -> None:
@@ -109,52 +126,30 @@ def _by_boxes(rgba: Rgba, opaque: bool, x: _Side, y: _Side, out: Rgba) -> None:
     for start in range(0, height, step):
         stop = min(start + step, height)
         rows, above, below = y.reach(start, stop)
-        part, lacks = rgba[rows, columns], (above, below, left, right)
-        if opaque and not any(lacks):
+        part: npt.NDArray[Any] = rgba[rows, columns]
+        if any(lacks := (above, below, left, right)):
+            part = cv2.copyMakeBorder(part, *lacks, cv2.BORDER_CONSTANT)
+        elif opaque:  # in 8 bit: alpha divides nothing. At a rim that lacks pixels, 8 bit has too few levels of colour.
             out[start:stop] = cv2.resize(part, (width, stop - start), interpolation=cv2.INTER_AREA)
             continue
-        plane: npt.NDArray[Any] = part if opaque else _premultiplied(part)
-        if any(lacks):
-            plane = cv2.copyMakeBorder(plane, *lacks, cv2.BORDER_CONSTANT)
-        means = cv2.resize(plane, (width, stop - start), interpolation=cv2.INTER_AREA)
-        out[start:stop] = _straight(means.astype(np.float32), 255 if opaque else 255 * 255)
+        means = cv2.resize(_premultiplied(part), (width, stop - start), interpolation=cv2.INTER_AREA)
+        out[start:stop] = _straight(means.astype(np.float32), 255 * 255)
 
 
 def _by_products(rgba: Rgba, opaque: bool, x: _Side, y: _Side, out: Rgba) -> None:
-    across, down = x.weights(), y.weights()
-    for strip in _strips(down, rgba.shape[1]):
-        part = rgba[strip.source]
+    height, width = out.shape[:2]
+    columns, across = x.means().matrix(0, width)
+    down = y.means()
+    step = max(1, STRIP_PIXELS // (down.taps.shape[1] * across.shape[1]))
+    for start in range(0, height, step):
+        rows, weights = down.matrix(start, start + step)
+        part = rgba[rows, columns]
         plane = (part if opaque else _premultiplied(part)).astype(np.float32)
-        columns = (strip.weights @ plane.reshape(len(plane), -1)).reshape(-1, rgba.shape[1], 4)
+        lines = (weights @ plane.reshape(len(plane), -1)).reshape(-1, across.shape[1], 4)
         # The second product runs over columns, so the strip is turned, and turned back when it is 8 bit.
-        turned = np.ascontiguousarray(cv2.transpose(columns)).reshape(rgba.shape[1], -1)
-        means = (across @ turned).reshape(out.shape[1], -1, 4)
-        out[strip.rows] = cv2.transpose(_straight(means, 255 if opaque else 255 * 255))
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """Rows of the output, the rows of the source that they need, and the weights between the two."""
-
-    rows: slice
-    source: slice
-    weights: csr_array
-
-
-def _strips(down: csr_array, width: int) -> list[_Strip]:
-    reach = max(1.0, down.nnz / down.shape[0])
-    step = max(1, int(STRIP_PIXELS / (reach * width)))
-    strips = []
-    for top in range(0, down.shape[0], step):
-        rows = slice(top, min(top + step, down.shape[0]))
-        start, stop = down.indptr[rows.start], down.indptr[rows.stop]
-        taps = down.indices[start:stop]
-        source = slice(int(taps.min()), int(taps.max()) + 1) if len(taps) else slice(0, 1)
-        pointers = down.indptr[rows.start : rows.stop + 1] - start
-        shape = (rows.stop - rows.start, source.stop - source.start)
-        weights = csr_array((down.data[start:stop], taps - source.start, pointers), shape=shape)
-        strips.append(_Strip(rows, source, weights))
-    return strips
+        turned = np.ascontiguousarray(cv2.transpose(lines)).reshape(across.shape[1], -1)
+        means = (across @ turned).reshape(width, -1, 4)
+        out[start : start + step] = cv2.transpose(_straight(means, 255 if opaque else 255 * 255))
 
 
 def _premultiplied(rgba: Rgba) -> npt.NDArray[np.uint16]:
