@@ -15,6 +15,8 @@ from training.streaming.jobs import BF16, Decoded
 class MicroBatch:
     """One micro-batch; it may hold no design, so that all ranks yield alike.
 
+    Its memory is its own until the last tensor is gone, in this process: a forked child copies what it wants to keep.
+
     ``position`` is its place in the global order of ``epoch``. ``keys``, ``tasks`` and ``prompts`` are of its D
     designs. ``tensors`` of a pixel stream, with T tokens of t x t px in R regions:
 

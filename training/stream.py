@@ -45,7 +45,10 @@ class DesignStream(IterableDataset[MicroBatch]):
     damaged or cannot be read are left out, listed in ``skipped`` and reported at the end of the epoch. ``plan_dir``
     holds the plans of epochs, one file a host however many ranks. Other settings are those of ``PlanConfig``.
 
-    In a ``DataLoader`` use ``batch_size=None`` and ``num_workers=0``, or take the state from ``state_at``.
+    In a ``DataLoader`` use ``batch_size=None`` and ``num_workers=0``: this stream has workers of its own. With workers
+    of the loader the place of the stream in this process does not move: take the state from
+    ``state_at(batch.position, batch.epoch)``, and load it before the loader is iterated again. One iterator of a
+    stream lives at a time.
 
     Raises:
         UsageError: a setting is wrong, or there is no such dataset.
@@ -54,7 +57,7 @@ class DesignStream(IterableDataset[MicroBatch]):
 
     def __init__(
         self,
-        dataset_url: str | Sequence[str],
+        dataset_url: str | Path | Sequence[str],
         *,
         split: str = "train",
         seed: int = 0,
@@ -84,18 +87,20 @@ class DesignStream(IterableDataset[MicroBatch]):
         self.config = plan_config(split=split, resolution=resolution, token_budget=token_budget, tasks=mix, **settings)
         self.rank, self.world_size = rank, world_size
         self.seed, self.epoch = seed, 0
-        self._start = self._position = 0
+        self._start = self._position = self._iteration = 0
+        self._spent = False
         self._decoder, self._workers, self._threads = decoder, workers, threads
         self._skip = on_error == "skip"
         self._read = read or ReadConfig()
         self._folder = Path(plan_dir) if plan_dir is not None else default_plan_dir()
         self._today = today
-        self._urls, self._options = dataset_url, dict(storage_options or {})
+        self._urls = str(dataset_url) if isinstance(dataset_url, str | Path) else list(dataset_url)
+        self._options = dict(storage_options or {})
         self._index: Index | None = None
-        if indexed(dataset_url, self._options):
-            self._index = Index.open(Source(str(dataset_url), self._options))
+        if indexed(self._urls, self._options):
+            self._index = Index.open(Source(str(self._urls), self._options))
         else:
-            find_shards(dataset_url, self.config.split, self._options)
+            find_shards(self._urls, self.config.split, self._options)
         self._made: tuple[tuple[int, int], Plan] | None = None
         self.skipped: list[tuple[str, str]] = []
         self.holes: Counter[str] = Counter()
@@ -132,34 +137,49 @@ class DesignStream(IterableDataset[MicroBatch]):
         return max(0, self._rounds(self.plan(), self._position))
 
     def __iter__(self) -> Iterator[MicroBatch]:
-        self.skipped.clear()
-        self.holes.clear()
+        self._iteration += 1
         yield from self._planned(self._index) if self._index is not None else self._plain()
-        self._report()
 
     def _planned(self, index: Index) -> Iterator[MicroBatch]:
-        plan = self._begin()
         info = get_worker_info()
         stride, offset = (info.num_workers, info.id) if info is not None else (1, 0)
-        rounds = range(offset, self._rounds(plan, self._start), stride)
-        positions = [self._start + number * self.world_size + self.rank for number in rounds]
+        if info is not None:  # a lock of the process that this one was forked from may be held for ever
+            self._index = index = Index(index.source, index.dataset)
+        plan, start, iteration = self._begin(), self._position, self._iteration
+        self._start = start
+        positions = [
+            start + number * self.world_size + self.rank for number in range(offset, self._rounds(plan, start), stride)
+        ]
         delivery = Delivery(
             index.source, index, self._withdrawn(index.source), self.config, self.seed, self._read, self._decoder,
             self._workers, self._threads, self._skip, self.skipped, self.holes,
         )  # fmt: skip
-        with closing(delivery.deliver(plan, self.epoch, positions)) as delivered:
-            for done, (position, decoded) in enumerate(zip(positions, delivered, strict=True), 1):
-                self._position = self._start + done * stride * self.world_size
-                yield MicroBatch.of(decoded, position, self.epoch)
-        self._position = max(self._position, len(plan))
+        try:
+            with closing(delivery.deliver(plan, self.epoch, positions)) as delivered:
+                for done, (position, decoded) in enumerate(zip(positions, delivered, strict=True), 1):
+                    if iteration != self._iteration:
+                        raise UsageError("this stream is iterated anew: one iterator at a time, or its place is lost")
+                    self._position = start + done * stride * self.world_size
+                    yield MicroBatch.of(decoded, position, self.epoch)
+        finally:
+            self._report()
+        if info is None:
+            self._position = max(self._position, len(plan))
+        else:
+            self.epoch, self._position = self.epoch + 1, 0
 
     def _plain(self) -> Iterator[MicroBatch]:
+        info = get_worker_info()
+        parts, part = (info.num_workers, info.id) if info is not None else (1, 0)
+        self.skipped.clear()
+        self.holes.clear()
         delivery = PlainDelivery(
-            self._urls, self._options, self._withdrawn(None), self.config, self.seed, self.rank, self.world_size,
-            self._decoder, self._threads, self._skip, self.skipped, self.holes,
+            self._urls, self._options, self._withdrawn(None), self.config, self.seed, self.rank * parts + part,
+            self.world_size * parts, self._decoder, self._threads, self._skip, self.skipped, self.holes,
         )  # fmt: skip
         for position, decoded in enumerate(delivery.deliver(self.epoch)):
             yield MicroBatch.of(decoded, position, self.epoch)
+        self._report()
         self.epoch += 1
 
     def _withdrawn(self, source: Source | None) -> Holes:
@@ -172,12 +192,15 @@ class DesignStream(IterableDataset[MicroBatch]):
     def _begin(self) -> Plan:
         """The plan to go on with; after the end of an epoch that of the next."""
         plan = self.plan()
-        if self._position >= len(plan):
-            if len(plan) == 0:
-                raise UsageError(f"no sample of the split {self.config.split!r} can be used for {_named(self.config)}")
+        if len(plan) == 0:
+            raise UsageError(f"no sample of the split {self.config.split!r} can be used for {_named(self.config)}")
+        if self._position >= len(plan) and not self._spent:
             self.epoch, self._position = self.epoch + 1, 0
             plan = self.plan()
-        self._start = self._position
+        self._spent = False
+        if self._position == 0:
+            self.skipped.clear()
+            self.holes.clear()
         return plan
 
     def _report(self) -> None:
@@ -233,6 +256,9 @@ class DesignStream(IterableDataset[MicroBatch]):
             raise UsageError("a state's epoch and position are 0 or more")
         self.seed, self.epoch = state["seed"], state["epoch"]
         self._start = self._position = state["position"]
+        # A loader's worker may have had its last batch of an epoch that others are still in.
+        self._spent = get_worker_info() is not None and state["position"] >= len(self.plan())
+        self._iteration += 1
 
 
 def plan_tasks(tasks: Task | str | Mapping[Task | str, float] | None) -> dict[str, float] | None:

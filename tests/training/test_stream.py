@@ -10,6 +10,7 @@ import pickle
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from schemas.withdrawal import REVOKED_PARQUET, REVOKED_SCHEMA
 from tests.pipelines.dataset_builder import Entry, make_sample, publish, with_design
 from tests.training.test_stream_elastic import children_of, keys, stream, wait_gone
 from training.batch import MicroBatch
-from training.errors import UsageError, WorkerError
+from training.errors import StreamError, UsageError, WorkerError
 from training.streaming.config import Task
 from training.streaming.jobs import Decoded
 
@@ -59,11 +60,26 @@ def test_a_loader_that_reads_ahead_takes_the_state_of_a_batch(designs: Store, wh
     assert rest.state_at(0, epoch=1)["position"] == 1
 
 
-@pytest.mark.parametrize("loader_workers", [0, 2])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+@pytest.mark.parametrize(("loader_workers", "count"), [(0, 1), (0, 3), (2, 1), (2, -2), (2, -1), (3, -1)])
 def test_a_stateful_data_loader_resumes_it(
     designs: Store, whole: list[MicroBatch], loader_workers: int, count: int
 ) -> None:
+    """Near the end of an epoch some workers of the loader have had their last batch and others not."""
+    resumed(designs, whole, loader_workers, count % len(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+@pytest.mark.parametrize("loader_workers", [1, 2, 3])
+def test_a_stateful_data_loader_resumes_it_anywhere(
+    designs: Store, whole: list[MicroBatch], loader_workers: int
+) -> None:
+    for count in range(1, len(whole)):
+        resumed(designs, whole, loader_workers, count)
+
+
+def resumed(designs: Store, whole: list[MicroBatch], loader_workers: int, count: int) -> None:
     def loader() -> StatefulDataLoader[MicroBatch]:
         return StatefulDataLoader(stream(designs), batch_size=None, num_workers=loader_workers)
 
@@ -71,7 +87,72 @@ def test_a_stateful_data_loader_resumes_it(
     before = [batch for _, batch in zip(range(count), first, strict=False)]
     second = loader()
     second.load_state_dict(first.state_dict())
-    assert keys(before) + keys(list(second)) == keys(whole)
+    rest = list(second)
+    assert keys(before) + keys(rest) == keys(whole)
+    assert {batch.epoch for batch in rest} == {0}
+
+
+def test_a_loader_may_fork_while_the_stream_is_read(designs: Store, whole: list[MicroBatch]) -> None:
+    one = stream(designs)
+    iterator = iter(one)
+    next(iterator)
+    got = list(DataLoader(one, batch_size=None, num_workers=1))
+    assert keys(got) == keys(whole[1:])
+    assert next(iterator).keys == whole[1].keys
+
+
+def test_one_iterator_lives_at_a_time(designs: Store, whole: list[MicroBatch]) -> None:
+    one = stream(designs)
+    first, second = iter(one), None
+    next(first)
+    second = iter(one)
+    assert next(second).keys == whole[1].keys
+    with pytest.raises(UsageError, match="iterated anew"):
+        next(first)
+    assert next(second).keys == whole[2].keys
+    assert one.state_dict()["position"] == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_epochs_leave_no_files_open(designs: Store, workers: int) -> None:
+    one = stream(designs, workers=workers)
+    counts = []
+    for _ in range(3):
+        list(one)
+        next(iter(one))
+        gc.collect()
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert counts[2] <= counts[1]
+
+
+def test_answers_of_any_length(designs: Store) -> None:
+    one = stream(designs, workers=2, decoder="tests.training.odd_decoders:Plain")
+    batches = list(one)
+    assert len({key for batch in batches for key in batch.keys}) == 60
+    assert all(len(prompt) == 210_000 for batch in batches for prompt in batch.prompts)
+    iterator = iter(one)
+    next(iterator)
+    time.sleep(1)  # the workers have answers that nobody takes
+    del iterator
+    gc.collect()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mistake_in_a_decoder_is_told(designs: Store, workers: int, capfd: pytest.CaptureFixture[str]) -> None:
+    one = stream(designs, workers=workers, decoder="tests.training.odd_decoders:Failing")
+    with pytest.raises((StreamError, ZeroDivisionError), match="a mistake of the user"):
+        list(one)
+    assert "ZeroDivisionError" in capfd.readouterr().err or not workers
+
+
+def test_workers_outlive_a_polite_end_of_the_group(designs: Store, whole: list[MicroBatch]) -> None:
+    """A scheduler's SIGTERM goes to all processes; the trainer finishes its step and saves."""
+    before = children_of(os.getpid())
+    iterator = iter(stream(designs, workers=1))
+    first = next(iterator)
+    for worker in children_of(os.getpid()) - before:
+        os.kill(worker, signal.SIGTERM)
+    assert keys([first, *iterator]) == keys(whole)
 
 
 def test_len_is_what_is_left(designs: Store, whole: list[MicroBatch]) -> None:

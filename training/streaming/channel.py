@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from training.errors import StreamError
 from training.streaming.config import Task
 from training.streaming.jobs import Item, Job, MemberAt
 
@@ -35,16 +37,19 @@ class Channel:
 
         Raises:
             EOFError: the other end is gone.
+            StreamError: this process may open no more files.
         """
         try:
             head, fds, _, _ = socket.recv_fds(self._link, _HEAD.size, _FDS)
             head += self._exactly(_HEAD.size - len(head)) if head else b""
             if not head:
                 raise EOFError
-            size, _ = _HEAD.unpack(head)
+            size, wanted = _HEAD.unpack(head)
             message: dict[str, Any] = json.loads(self._exactly(size))
-        except ConnectionError:
+        except OSError:
             raise EOFError from None
+        if len(fds) != wanted:
+            raise StreamError("too many micro-batches are kept for the files this process may open: raise ulimit -n")
         return message, fds
 
     def _exactly(self, size: int) -> bytes:
@@ -57,6 +62,11 @@ class Channel:
                 raise EOFError
             at += got
         return bytes(body)
+
+    def shut(self) -> None:
+        """End both directions, also for a process that inherited this end; who sends or receives is woken."""
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._link.close()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ from training.streaming.decode import make_decoder
 from training.streaming.fetch import Fetched, Fetcher
 from training.streaming.holes import Holes
 from training.streaming.index import Index
-from training.streaming.jobs import Arrays, Decoded, Decoder, Item, Job, Loaded
+from training.streaming.jobs import Arrays, Decoded, Decoder, Job, Loaded
 from training.streaming.plan import Plan
+from training.streaming.planned import planned_job
 from training.streaming.source import Source
 from training.streaming.unindexed import unindexed_jobs
 from training.streaming.verify import Damaged, verified
@@ -30,7 +30,8 @@ from training.streaming.workers import Answer, WorkerPool
 REREADS = 2
 """Times that bytes which proved damaged are read anew: they may have been damaged on the way."""
 
-Retry = Callable[[Fetched, Mapping[int, str]], Answer]
+Retry = Callable[[Fetched | None, Mapping[int, str]], Answer]
+"""Decodes a job once more: from other bytes or those at hand, without some items."""
 
 
 @dataclass
@@ -59,34 +60,29 @@ class Delivery:
             WorkerError: a worker process is gone.
         """
         decoder = make_decoder(self.decoder, self.config, self.seed, self.withdrawn.withdrawn, threads=self.threads)
-        jobs = self._jobs(decoder, plan, epoch, positions)
-        for decoded in self._pooled(jobs) if self.workers else self._inline(decoder, jobs):
-            self.skipped.extend(decoded.dropped)
-            self.holes.update(reason for _, reason in decoded.holes)
-            yield decoded
+        holes: deque[Iterable[str]] = deque()
 
-    def _jobs(self, decoder: Decoder, plan: Plan, epoch: int, positions: Sequence[int]) -> Iterator[Job]:
-        for position in positions:
-            draws = plan[position] if position < len(plan) else ()
-            items = []
-            for draw, found in zip(draws, self.index.locate([draw.row for draw in draws]), strict=True):
-                if (reason := self.withdrawn.reason(found.key, found.expires)) is not None:
-                    self.holes[reason] += 1
-                    continue
-                wanted = set(decoder.members([member.name for member in found.members], draw.task))
-                members = tuple(member for member in found.members if member.name in wanted)
-                items.append(Item(found.key, draw.task, draw.partition, draw.tokens, found.shard, members))
-            yield Job(epoch, position, tuple(items))
+        def jobs() -> Iterator[Job]:
+            for position in positions:
+                job, left_out = planned_job(self.index, plan, decoder, self.withdrawn, epoch, position)
+                holes.append(left_out)
+                yield job
 
-    def _inline(self, decoder: Decoder, jobs: Iterator[Job]) -> Iterator[Decoded]:
+        with closing(self._pooled(jobs()) if self.workers else self._inline(decoder, jobs())) as delivered:
+            for decoded in delivered:
+                self.skipped.extend(decoded.dropped)
+                self.holes.update(holes.popleft())
+                self.holes.update(reason for _, reason in decoded.holes)
+                yield decoded
+
+    def _inline(self, decoder: Decoder, jobs: Iterator[Job]) -> Generator[Decoded, None, None]:
         with Fetcher(self.source, self.read) as fetcher, closing(fetcher.fetch(jobs)) as fetching:
             for fetched in fetching:
-                unread = self._unread(fetched)
-                answer = _decode(decoder, fetched, unread)
-                yield self._settle(fetcher, fetched.job, answer, unread, partial(_decode, decoder))
+                unread, decode = self._unread(fetched), _Here(decoder, fetched)
+                yield self._settle(fetcher, fetched.job, decode(None, unread), unread, decode)
                 fetched.release()
 
-    def _pooled(self, jobs: Iterator[Job]) -> Iterator[Decoded]:
+    def _pooled(self, jobs: Iterator[Job]) -> Generator[Decoded, None, None]:
         hello = {
             "decoder": self.decoder,
             "config": self.config.model_dump(mode="json"),
@@ -99,9 +95,11 @@ class Delivery:
             Fetcher(self.source, self.read, pool.allocate, pool.free) as fetcher,
             closing(pool.feed(fetcher.fetch(jobs), self._unread)) as turns,
         ):
-            for turn in turns:
-                answer = pool.answer(turn.number, turn.job)
-                yield self._settle(fetcher, turn.job, answer, turn.without, partial(pool.decode, turn.number))
+            for turn, job, unread in turns:
+                retry = partial(pool.again, turn, job)
+                decoded = self._settle(fetcher, job, pool.answer(turn, job), unread, retry)
+                pool.settle(job)
+                yield decoded
 
     def _unread(self, fetched: Fetched) -> dict[int, str]:
         """The items of a job that could not be read, and why. Raises the first error unless they are skipped."""
@@ -111,27 +109,31 @@ class Delivery:
 
     def _settle(self, fetcher: Fetcher, job: Job, answer: Answer, without: Mapping[int, str], retry: Retry) -> Decoded:
         """What came of a job in the end: damaged bytes are read anew, what stays damaged is raised or left out."""
-        dropped = dict(without)
-        for rereads in count():
-            if answer.decoded is not None:
-                break
-            damaged: Sequence[Damaged] = answer.damaged
+        dropped, rereads = dict(without), 0
+        while answer.decoded is None:
+            fetched = None
             if answer.error is not None:
-                dropped[self._culprit(job, answer.error)] = str(answer.error)
-            elif rereads >= REREADS:
-                dropped |= self._given_up(job, damaged)
-            fetched = fetcher.again(job, damaged)
-            dropped |= self._unread(fetched)
+                dropped |= self._culprit(job, answer.error, dropped)
+            elif rereads == REREADS:
+                dropped |= self._given_up(job, answer.damaged)
+            else:
+                rereads += 1
+                fetched = fetcher.again(job, answer.damaged)
+                dropped |= self._unread(fetched)
             answer = retry(fetched, dropped)
-        assert answer.decoded is not None
         lost = [(job.items[item].key, reason) for item, reason in sorted(dropped.items())]
         return replace(answer.decoded, dropped=[*answer.decoded.dropped, *lost])
 
-    def _culprit(self, job: Job, error: StreamError) -> int:
-        """The item of a job that cannot be decoded. Raises ``error`` unless it can be skipped."""
-        if not (self.skip_damage and isinstance(error, DamageError) and error.key):
-            raise error
-        return [item.key for item in job.items].index(error.key)
+    def _culprit(self, job: Job, error: StreamError, dropped: Mapping[int, str]) -> dict[int, str]:
+        """The item of a job that cannot be decoded, and why. Raises ``error`` unless it can be skipped."""
+        key = error.key if isinstance(error, DamageError) else None
+        for number, item in enumerate(job.items):
+            if item.key == key and number not in dropped:
+                message = f"{self.source.url_of(item.shard)}: {error}"
+                if not self.skip_damage:
+                    raise DamageError(message, key)
+                return {number: message}
+        raise error
 
     def _given_up(self, job: Job, damaged: Sequence[Damaged]) -> dict[int, str]:
         """What stays damaged after REREADS, by item. Raises unless it is skipped."""
@@ -197,15 +199,22 @@ class PlainDelivery:
         self.skipped.append((getattr(error, "key", None) or "", str(error)))
 
 
-def _decode(decoder: Decoder, fetched: Fetched, without: Mapping[int, str]) -> Answer:
-    """Check and decode in this process."""
-    loaded, damaged = verified(fetched.job, fetched.buffer, without)
-    if damaged:
-        return Answer(damaged=damaged)
-    try:
-        return Answer(decoder.decode(fetched.job, loaded, allocate))
-    except StreamError as error:
-        return Answer(error=error)
+@dataclass
+class _Here:
+    """Checks and decodes what was fetched in this process: a ``Retry``."""
+
+    decoder: Decoder
+    fetched: Fetched
+
+    def __call__(self, fetched: Fetched | None, without: Mapping[int, str]) -> Answer:
+        self.fetched = fetched or self.fetched
+        loaded, damaged = verified(self.fetched.job, self.fetched.buffer, without)
+        if damaged:
+            return Answer(damaged=damaged)
+        try:
+            return Answer(self.decoder.decode(self.fetched.job, loaded, allocate))
+        except StreamError as error:
+            return Answer(error=error)
 
 
 def allocate(wanted: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]) -> Arrays:

@@ -33,6 +33,13 @@ class Frame:
         os.ftruncate(fd, size)
         return cls(number, fd, size)
 
+    @classmethod
+    def attach(cls, number: int, fd: int, size: int) -> Frame:
+        """Map what another process made. The descriptor is closed: there may be as many frames as batches are kept."""
+        frame = cls(number, fd, size)
+        frame.close()
+        return frame
+
     @property
     def bytes(self) -> npt.NDArray[np.uint8]:
         """``uint8 [size]``; it and its views keep the memory alive when the frame is closed."""
@@ -65,15 +72,15 @@ class FramePool:
         grown = size + size // 8
         return Frame.create(next(self._numbers), max(1, -(-grown // _GRAIN)) * _GRAIN)
 
-    def give(self, frame: Frame) -> Frame | None:
-        """Take ``frame`` back. Returns the frame that was let go because there are too many free ones, if any."""
+    def give(self, frame: Frame) -> list[Frame]:
+        """Take ``frame`` back. Returns the frames that are let go because the free ones are too large."""
+        gone = []
         with self._lock:
             self._free.append(frame)
-            if sum(one.size for one in self._free) <= self._spare:
-                return None
-            oldest = self._free.pop(0)
-        oldest.close()
-        return oldest
+            while sum(one.size for one in self._free) > self._spare:
+                gone.append(self._free.pop(0))
+                gone[-1].close()
+        return gone
 
     def close(self) -> None:
         with self._lock:

@@ -9,13 +9,14 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training.errors import TrainingError
+from training.errors import StreamError, TrainingError
 from training.streaming.channel import Channel, unpack_job
 from training.streaming.config import PlanConfig
 from training.streaming.decode import make_decoder
@@ -56,7 +57,7 @@ class Worker:
                 self._take_back(number)
             number, size = message["frame"]
             if fds:
-                self._inputs[number] = Frame(number, fds[0], size)
+                self._inputs[number] = Frame.attach(number, fds[0], size)
             self._answer(message, self._inputs[number], decoder)
 
     def _answer(self, message: dict[str, Any], frame: Frame, decoder: Decoder) -> None:
@@ -76,15 +77,21 @@ class Worker:
                 return
             decoded = decoder.decode(job, loaded, allocate)
         except TrainingError as error:
-            if lease is not None:
-                self._outputs.give(lease)
-            about = {"error": type(error).__name__, "message": str(error), "key": getattr(error, "key", None)}
-            self._channel.send({"position": job.position, **about})
+            self._refuse(job, lease, type(error).__name__, str(error), getattr(error, "key", None))
+            return
+        except Exception as error:  # noqa: BLE001 - a decoder may be the user's: what it raises is told to the parent
+            traceback.print_exc()
+            self._refuse(job, lease, StreamError.__name__, f"{type(error).__name__} in the decoder: {error}", None)
             return
         if lease is None:
             allocate({})
             assert lease is not None
         self._deliver(job, decoded, lease)
+
+    def _refuse(self, job: Job, lease: Frame | None, kind: str, message: str, key: str | None) -> None:
+        dropped = self._outputs.give(lease) if lease is not None else []
+        self._dropped += [frame.number for frame in dropped if frame.number in self._told]
+        self._channel.send({"position": job.position, "error": kind, "message": message, "key": key})
 
     def _deliver(self, job: Job, decoded: Decoded, lease: Frame) -> None:
         self._lent[lease.number] = lease
@@ -104,8 +111,7 @@ class Worker:
         self._channel.send(message, fds)
 
     def _take_back(self, number: int) -> None:
-        gone = self._outputs.give(self._lent.pop(number))
-        if gone is not None:
+        for gone in self._outputs.give(self._lent.pop(number)):
             self._told.discard(gone.number)
             self._dropped.append(gone.number)
 
@@ -139,7 +145,8 @@ def arrays(memory: npt.NDArray[np.uint8], places: Mapping[str, Any]) -> Arrays:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends this process
+    for signum in (signal.SIGINT, signal.SIGTERM):  # are for the parent, which may finish: its end ends this process
+        signal.signal(signum, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as link:
         channel = Channel(link)
         try:

@@ -6,6 +6,7 @@ worker in a frame, and the arrays come back in another: nothing is copied throug
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import subprocess
@@ -30,6 +31,9 @@ from training.streaming.worker import arrays
 AHEAD = 2
 """Jobs a worker has at most: one that it decodes, one that waits."""
 
+GRACE = 5.0
+"""Seconds that a worker has to end by itself."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,34 +53,45 @@ class Turn(NamedTuple):
 
 
 class WorkerProcess:
-    """One worker and what is under way in it."""
+    """One worker and what is under way in it. Its answers are always taken off the socket, by a thread: so it never
+    waits to be heard, and nobody who hands it a job waits for long."""
 
-    def __init__(self, hello: dict[str, Any], give: Callable[[Frame], None]) -> None:
+    def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "training.streaming.worker", str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self._channel = Channel(ours)
-        self._give = give
+        self._submitting = threading.Lock()
         self._known: set[int] = set()
         self._gone: deque[int] = deque()
         self._free: deque[int] = deque()
         self._outputs: dict[int, Frame] = {}
-        self._under_way: dict[int, tuple[Job, Frame]] = {}
+        self._answers: queue.SimpleQueue[dict[str, Any] | StreamError | None] = queue.SimpleQueue()
         self._early: dict[int, dict[str, Any]] = {}
-        self._channel.send(hello)
+        self._reader = threading.Thread(target=self._receive, name="acetate-worker", daemon=True)
+        self._reader.start()
+
+    def greet(self, hello: dict[str, Any]) -> None:
+        """Tell the worker what it works on. One that is gone is noticed at its first job."""
+        with contextlib.suppress(OSError):
+            self._channel.send(hello)
 
     def submit(self, job: Job, frame: Frame, without: Collection[int]) -> None:
-        """Hand a job over, its bytes being in ``frame``, which the worker has until its answer is taken."""
-        self._under_way[job.position] = (job, frame)
-        free, gone = _drained(self._free), _drained(self._gone)
+        """Hand a job over, its bytes being in ``frame``, which nobody may write until the answer is there.
+
+        Raises:
+            WorkerError: the process is gone.
+        """
         message = {"job": pack_job(job), "frame": [frame.number, frame.size], "without": sorted(without)}
-        fds = [] if frame.number in self._known or frame.fd is None else [frame.fd]
-        self._known.add(frame.number)
-        try:
-            self._channel.send({**message, "free": free, "gone": gone}, fds)
-        except OSError:
-            raise self._died(job) from None
+        with self._submitting:
+            free, gone = _drained(self._free), _drained(self._gone)
+            fds = [] if frame.number in self._known or frame.fd is None else [frame.fd]
+            self._known.add(frame.number)
+            try:
+                self._channel.send({**message, "free": free, "gone": gone}, fds)
+            except OSError:
+                raise self._died(job) from None
 
     def answer(self, job: Job) -> Answer:
         """The answer to a job that was submitted.
@@ -85,14 +100,11 @@ class WorkerProcess:
             WorkerError: the process is gone.
         """
         while (message := self._early.pop(job.position, None)) is None:
-            try:
-                received, fds = self._channel.receive()
-            except EOFError:
-                raise self._died(job) from None
-            self._map(received, fds)
+            received = self._answers.get()
+            if not isinstance(received, dict):
+                self._answers.put(received)
+                raise received or self._died(job)
             self._early[received["position"]] = received
-        _, frame = self._under_way.pop(job.position)
-        self._give(frame)
         if "damaged" in message:
             return Answer(damaged=[(item, member) for item, member in message["damaged"]])
         if "error" in message:
@@ -101,6 +113,17 @@ class WorkerProcess:
             return Answer(error=error)
         return Answer(self._decoded(message))
 
+    def _receive(self) -> None:
+        try:
+            while True:
+                message, fds = self._channel.receive()
+                self._map(message, fds)
+                self._answers.put(message)
+        except EOFError:
+            self._answers.put(None)
+        except StreamError as error:
+            self._answers.put(error)
+
     def forget(self, number: int) -> None:
         """Have the worker unmap an input frame that is not used again."""
         if number in self._known:
@@ -108,10 +131,10 @@ class WorkerProcess:
 
     def _map(self, message: dict[str, Any], fds: list[int]) -> None:
         for number in message.get("dropped", ()):
-            self._outputs.pop(number).close()
+            del self._outputs[number]
         if fds:
             number, size = message["frame"]
-            self._outputs[number] = Frame(number, fds[0], size)
+            self._outputs[number] = Frame.attach(number, fds[0], size)
 
     def _decoded(self, message: dict[str, Any]) -> Decoded:
         number, _ = message["frame"]
@@ -127,23 +150,28 @@ class WorkerProcess:
         )
 
     def _died(self, job: Job) -> WorkerError:
-        code = self._process.wait()
+        self.wait()
+        code = self._process.returncode
         keys = ", ".join(item.key for item in job.items[:4]) + (" ..." if len(job.items) > 4 else "")
         how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
         return WorkerError(f"a worker {how} while it had micro-batch {job.position} ({keys}); is memory short?")
 
-    def close(self) -> None:
-        """End the process; what it delivered stays."""
-        self._channel.close()
+    def shut(self) -> None:
+        """Have the process end. What it delivered stays."""
+        self._channel.shut()
+
+    def wait(self) -> None:
+        """Wait for the process, which was shut or has died."""
         try:
-            self._process.wait(5)
+            self._process.wait(GRACE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for frame in self._outputs.values():
-            frame.close()
-        for _, frame in self._under_way.values():
-            frame.close()
+
+    def close(self) -> None:
+        self.wait()
+        self._reader.join()
+        self._channel.close()
 
 
 class WorkerPool:
@@ -151,16 +179,19 @@ class WorkerPool:
     frames that are kept for later."""
 
     def __init__(self, count: int, hello: dict[str, Any], spare: int) -> None:
-        self.inputs = FramePool(spare)
+        self._inputs = FramePool(spare)
         self._lent: dict[int, Frame] = {}
-        self._workers = [WorkerProcess(hello, self._give) for _ in range(count)]
+        self._held: dict[int, Frame] = {}
+        self._workers = [WorkerProcess() for _ in range(count)]
         self._room = [threading.Semaphore(AHEAD) for _ in range(count)]
         self._feeder: threading.Thread | None = None
         self._closed = False
+        for worker in self._workers:
+            worker.greet(hello)
 
     def allocate(self, size: int) -> memoryview:
         """Memory for the bytes of a job, that workers see: what a Fetcher is given."""
-        frame = self.inputs.take(size)
+        frame = self._inputs.take(size)
         self._lent[id(frame.map)] = frame
         return memoryview(frame.map)[:size]
 
@@ -169,25 +200,35 @@ class WorkerPool:
         self._give(self._lent.pop(id(buffer.obj)))
 
     def submit(self, turn: int, fetched: Fetched, without: Collection[int]) -> None:
-        """Hand what was fetched to worker ``turn`` modulo the number of workers."""
-        frame = self._lent.pop(id(fetched.buffer.obj))
+        """Hand what was fetched to the worker whose turn it is; its bytes are held until ``settle``."""
+        frame = self._held[fetched.job.position] = self._lent.pop(id(fetched.buffer.obj))
         fetched.free = None
-        self._workers[turn % len(self._workers)].submit(fetched.job, frame, without)
-
-    def _give(self, frame: Frame) -> None:
-        gone = self.inputs.give(frame)
-        if gone is not None:
-            for worker in self._workers:
-                worker.forget(gone.number)
+        self._of(turn).submit(fetched.job, frame, without)
 
     def answer(self, turn: int, job: Job) -> Answer:
         """Wait for the answer to the job that was submitted with ``turn``."""
-        return self._workers[turn % len(self._workers)].answer(job)
+        return self._of(turn).answer(job)
 
-    def decode(self, turn: int, fetched: Fetched, without: Mapping[int, str]) -> Answer:
-        """Hand a job to its worker once more and wait for the answer."""
-        self.submit(turn, fetched, without)
-        return self.answer(turn, fetched.job)
+    def again(self, turn: int, job: Job, fetched: Fetched | None, without: Collection[int]) -> Answer:
+        """Have a job decoded once more, from other bytes where there are some, and wait for the answer."""
+        if fetched is None:
+            self._of(turn).submit(job, self._held[job.position], without)
+        else:
+            self.settle(job)
+            self.submit(turn, fetched, without)
+        return self.answer(turn, job)
+
+    def settle(self, job: Job) -> None:
+        """A job's bytes are not needed any more."""
+        self._give(self._held.pop(job.position))
+
+    def _of(self, turn: int) -> WorkerProcess:
+        return self._workers[turn % len(self._workers)]
+
+    def _give(self, frame: Frame) -> None:
+        for gone in self._inputs.give(frame):
+            for worker in self._workers:
+                worker.forget(gone.number)
 
     def feed(
         self, fetched: Iterator[Fetched], without: Callable[[Fetched], Mapping[int, str]]
@@ -223,13 +264,17 @@ class WorkerPool:
     def close(self) -> None:
         """End the workers. The iterator that feeds them must have been closed before."""
         self._closed = True
+        for worker in self._workers:
+            worker.shut()
         for room in self._room:
             room.release(AHEAD)
         if self._feeder is not None:
             self._feeder.join()
         for worker in self._workers:
             worker.close()
-        self.inputs.close()
+        for frame in (*self._lent.values(), *self._held.values()):
+            frame.close()
+        self._inputs.close()
 
 
 def _drained(numbers: deque[int]) -> list[int]:
