@@ -129,12 +129,29 @@ def test_nothing_is_written_while_another_sweeps(tmp_path: Path) -> None:
 def test_what_was_left_unfinished_is_removed_when_it_is_old(tmp_path: Path) -> None:
     folder = tmp_path / "ab"
     folder.mkdir()
-    for name, age in ((".tmp-old", 0), (".tmp-new", None)):
+    old, new = (f".tmp-{letter * 32}" for letter in "ab")
+    for name, age in ((old, 0), (new, None)):
         (folder / name).write_bytes(b"half")
         if age is not None:
             os.utime(folder / name, (age, age))
     Cache(tmp_path, LIMIT).store(*member(1))
-    assert [path.name for path in folder.glob(".tmp-*")] == [".tmp-new"]
+    assert [path.name for path in folder.glob(".tmp-*")] == [new]
+
+
+def test_what_is_not_of_the_cache_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    others = ["cc/aa/precious.txt", "cc/precious.txt", f"cc/{'ab' * 32}", f"cc/{'c' * 63}", "cc/.tmp-mine", "cc/cc"]
+    for name in others:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(2 * LIMIT))
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "cc" / ("c" * 64)).symlink_to(tmp_path / "cc" / "precious.txt")
+    for number in range(200):
+        Cache(tmp_path, LIMIT).store(*member(number))
+    assert [(tmp_path / name).stat().st_size for name in others] == [2 * LIMIT] * len(others)
+    assert (tmp_path / "cc" / ("c" * 64)).is_symlink()
+    ours = [path for path in tmp_path.glob("??/*") if path.stat().st_size == 900]
+    assert LIMIT / 2 < 900 * len(ours) <= LIMIT
+    assert not caplog.records
 
 
 def test_a_member_that_is_too_large_and_no_limit_at_all(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,7 @@ from training.streaming.fetch import Fetched, Fetcher
 from training.streaming.jobs import Item, Job, MemberAt, spans
 from training.streaming.ranges import plan
 from training.streaming.source import MissingError, Source, TransientError
+from training.streaming.transport import BlockingTransport
 
 Url = tuple[str, dict[str, Any]]
 SHARDS, SAMPLES, MEMBERS = 3, 20, 3
@@ -159,12 +160,25 @@ def consume(fetcher: Fetcher, jobs: list[Job] = JOBS) -> list[Fetched]:
 # ---- what comes
 
 
-@pytest.mark.parametrize("prefetch", [0, 30_000, 10**7])
+@pytest.mark.parametrize("prefetch", [0, 1, 30_000, 10**7])
 def test_jobs_come_whole_and_in_order_from_every_store(store_url: Url, prefetch: int) -> None:
     put(store_url)
-    out = consume(Fetcher(Source(*store_url), config(prefetch_bytes=prefetch)))
+    fetcher = Fetcher(Source(*store_url), config(prefetch_bytes=prefetch))
+    out = consume(fetcher)
     assert [fetched.job for fetched in out] == JOBS
     assert all(all(sound(fetched)) and not fetched.errors for fetched in out)
+    assert fetcher.stats.peak_bytes <= max(prefetch, *(spans(job)[1] for job in JOBS))
+
+
+def test_fetchers_leave_no_file_or_socket_open(store_url: Url) -> None:
+    put(store_url)
+    counts = []
+    for _ in range(5):
+        consume(Fetcher(Source(*store_url), config()), JOBS[:2])
+        gc.collect()  # files that were read stay open as long as their source
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert max(counts[1:]) <= counts[0] + 4  # connections that are kept, as many as may be under way
+    assert counts[-1] <= max(counts[1:3])
 
 
 def test_empty_jobs_and_members(root: str) -> None:
@@ -437,6 +451,27 @@ def test_an_answer_that_does_not_come_is_given_up(root: str) -> None:
     assert fetcher.stats.retries == fetcher.stats.requests
 
 
+@pytest.mark.parametrize("url", ["file", "memory://ends"])
+def test_an_end_is_said_where_it_is_known(root: str, url: str) -> None:
+    """The index of a small tar lies: the first member is not there at all, the second in part."""
+    url = root if url == "file" else url
+    put((url, {}))
+    size = len(FILES["shards/0.tar"])
+    members = [MemberAt("m", 10**12, 5, "ab"), MemberAt("m", size - 10, 99, "cd")]
+    jobs = [Job(0, i, (Item("a", Task.RESTYLE, -1, 1, "shards/0.tar", (at,)),)) for i, at in enumerate(members)]
+    errors = [str(fetched.errors[0]) for fetched in consume(Fetcher(Source(url), config(attempts=1)), jobs)]
+    assert errors[0].startswith(f"{Source(url).url}/shards/0.tar ends before byte {10**12}; bytes {10**12} to ")
+    assert errors[1].startswith(f"{Source(url).url}/shards/0.tar ends at byte {size}; bytes {size - 10} to ")
+
+
+@STORES
+def test_of_an_answer_that_is_too_long_no_end_is_said(root: str, kind: type[Store]) -> None:
+    [fetched] = consume(Fetcher(kind(root, lambda name, *_: FILES[name]), config(attempts=1)), JOBS[:1])
+    for error in fetched.errors.values():
+        assert "bytes came for" in str(error)
+        assert "ends" not in str(error)
+
+
 def test_an_index_that_lies_about_sizes_costs_no_memory(root: str) -> None:
     lie = MemberAt("m", 0, 2**60, "")
     jobs = [Job(0, 0, (Item("a", Task.RESTYLE, -1, 1, "shards/0.tar", (lie,)),)), JOBS[0]]
@@ -451,6 +486,28 @@ def test_a_mistake_of_ours_is_raised_and_nothing_hangs(
 ) -> None:
     monkeypatch.setattr("training.streaming.transport._scatter", lambda *_: 1 // 0)
     with Fetcher(kind(root), config()) as fetcher, pytest.raises(ZeroDivisionError):
+        list(fetcher.fetch(JOBS))
+    assert ours() == []
+
+
+@pytest.mark.parametrize("kind", [Source, Store, Threaded])
+@pytest.mark.parametrize("step", ["fetch._Run._done", "cache.Cache.store"])
+def test_a_mistake_after_the_bytes_came_is_raised_too(
+    root: str, tmp_path: Path, kind: type[Source], step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"training.streaming.{step}", lambda *_: 1 // 0)
+    cached = config(cache_dir=str(tmp_path / "members"), cache_bytes=10**8)
+    with Fetcher(kind(root), cached) as fetcher, pytest.raises(ZeroDivisionError):
+        list(fetcher.fetch(JOBS))
+    assert ours() == []
+
+
+def test_a_request_that_the_store_cancels_is_an_error(root: str) -> None:
+    class Cancelling(Store):
+        async def fetch(self, name: str, offset: int, size: int) -> bytes:
+            raise asyncio.CancelledError
+
+    with Fetcher(Cancelling(root), config()) as fetcher, pytest.raises(ReadError, match=r"\.tar at byte .* cancelled"):
         list(fetcher.fetch(JOBS))
     assert ours() == []
 
@@ -519,6 +576,73 @@ def test_closing_midway_leaves_nothing(root: str, kind: type[Store], way: str) -
     assert len(source.begun) == asked
     if way == "fetcher":
         assert list(stream) == []
+
+
+@STORES
+def test_two_threads_may_close_at_once(root: str, kind: type[Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(deque[Any]):
+        def __bool__(self) -> bool:
+            found = len(self) > 0
+            time.sleep(0.01)
+            return found
+
+    monkeypatch.setattr(module, "deque", Slow)
+    taken, freed, failed = [0], [0], list[BaseException]()
+
+    def allocate(size: int) -> memoryview:
+        taken[0] += 1
+        return memoryview(bytearray(size))
+
+    def free(buffer: memoryview) -> None:
+        freed[0] += 1
+
+    fetcher = Fetcher(kind(root), config(prefetch_bytes=10**7), allocate, free)
+    stream = fetcher.fetch(JOBS)
+    next(stream).release()
+    [run] = fetcher._runs
+
+    def close() -> None:
+        try:
+            run.close()
+        except BaseException as error:  # noqa: BLE001 - seen by the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=close) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert freed == taken
+    assert list(stream) == []
+
+
+def test_memory_of_requests_that_come_too_late_is_given_back(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, waiting = BlockingTransport.submit, threading.Event()
+
+    def late(transport: BlockingTransport, loads: Any) -> None:
+        waiting.set()
+        while not transport._pool._shutdown:
+            time.sleep(0.001)
+        submit(transport, loads)
+
+    monkeypatch.setattr(BlockingTransport, "submit", late)
+    taken: list[int] = []
+    freed: list[int] = []
+
+    def allocate(size: int) -> memoryview:
+        taken.append(size)
+        return memoryview(bytearray(size))
+
+    fetcher = Fetcher(Source(root), config(), allocate, lambda buffer: freed.append(len(buffer)))
+    out: list[Any] = []
+    reading = threading.Thread(target=lambda: out.append(list(fetcher.fetch(JOBS))))
+    reading.start()
+    waiting.wait(10)
+    fetcher.close()
+    reading.join(10)
+    assert out == [[]]
+    assert freed == taken != []
 
 
 def test_a_waiting_consumer_is_let_go(root: str) -> None:

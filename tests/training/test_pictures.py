@@ -57,6 +57,11 @@ def test_the_pixels_of_the_plain_decoder(codec: Codec, kind: str, size: tuple[in
         assert np.array_equal(got, pixels)
         assert got.flags.c_contiguous
         assert opaque == bool((pixels[..., 3] == 255).all())
+    room = np.zeros((size[1], size[0] + 7, 4), np.uint8)
+    there = room[:, 3:-4]
+    decode(data, size, there)
+    assert np.array_equal(there, pixels)
+    assert not room[:, :3].any() and not room[:, -4:].any()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "1"])

@@ -47,6 +47,43 @@ def test_the_same_reads_on_every_store(filled: Source) -> None:
     assert not filled.exists("nothing")
 
 
+def test_names_of_few_levels_and_of_many_files(filled: Source) -> None:
+    fs, root = fsspec.core.url_to_fs(filled.url, **filled.options)
+    fs.makedirs(f"{root}/a/b/c", exist_ok=True)
+    for name in ("a/x", "a/b/y", "a/b/c/z"):
+        fs.pipe_file(f"{root}/{name}", b"x")
+    levels = [["dataset.json"], ["a/x", "dataset.json", "shards/a.tar"]]
+    levels += [sorted([*levels[1], "a/b/y"]), filled.names()]
+    assert [filled.names(depth=depth) for depth in (1, 2, 3, 4)] == levels
+    assert filled.names("a/b", depth=1) == ["a/b/y"]
+    assert filled.names("nothing", depth=2) == []
+    for depth in (None, 4):
+        assert len(filled.names(depth=depth, limit=6)) == 5  # and a hidden one
+        with pytest.raises(ReadError, match=f"{filled.url}/ has over 5 files"):
+            filled.names(depth=depth, limit=5)
+
+
+def test_a_folder_that_nobody_may_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lost+found/x", "shards/a"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    source = Source(str(tmp_path))
+    fs = source._connect()
+    ls = fs.ls
+    refused: OSError = PermissionError("not yours")
+
+    def refusing(path: str, **settings: Any) -> Any:
+        if path.endswith("lost+found"):
+            raise refused
+        return ls(path, **settings)
+
+    monkeypatch.setattr(fs, "ls", refusing)
+    assert source.names(depth=2) == ["shards/a"]
+    refused = OSError(errno.EINVAL, "anything else is an error")
+    with pytest.raises(ReadError, match="anything else"):
+        source.names(depth=2)
+
+
 def test_an_awaited_fetch_is_the_same_range(filled: Source) -> None:
     loop = filled.loop if filled.asynchronous else get_loop()
     assert sync(loop, filled.fetch, "shards/a.tar", 100, 50) == DATA[100:150]

@@ -127,7 +127,7 @@ def test_one_line_says_what_is_lost(shards: Path, caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING):
         read(shards)
     (record,) = caplog.records
-    for lost in ("no global order", "no exact resume", "world size", "no hash checks"):
+    for lost in ("no global order", "no exact resume", "world size", "no hash checks", "revoked.parquet"):
         assert lost in record.message
     assert "\n" not in record.message
 
@@ -159,8 +159,50 @@ def test_what_has_an_index_is_told_from_what_has_none(shards: Path, samples: lis
     assert not indexed(f"{shards}/shards/{{0..3}}.tar")
 
 
-@pytest.mark.parametrize("url", ["pipe:cat x.tar", "x.tar | sh", "pipe:curl -s http://h/{0..3}.tar"])
+@pytest.mark.parametrize("name", ["my.target/ds", "ds.tar.d", "ds.tar", "{a,b}/ds", "{0..3}"])
+def test_a_directory_may_be_called_anything(shards: Path, samples: list[Sample], tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "odd" / name
+    publish(folder, [Entry(samples[0])])
+    assert indexed(str(folder))
+    (folder / "dataset.json").unlink()
+    assert not indexed(str(folder))
+    assert find_shards(str(folder), "train") == [str(path) for path in folder.rglob("*.tar")]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("/x/{0..1}.tar", ["/x/0.tar", "/x/1.tar"]),
+        ("/x/{a.tar,b.tar}", ["/x/a.tar", "/x/b.tar"]),
+        ("https://h/my.target/a.tar", ["https://h/my.target/a.tar"]),
+        ("https://h/a.tar?signature=x", ["https://h/a.tar?signature=x"]),
+        ("/nothing/like\0this.tar", ["/nothing/like\0this.tar"]),
+        (f"/{'x' * 300}.tar", [f"/{'x' * 300}.tar"]),
+    ],
+)
+def test_patterns_are_known_without_a_look(url: str, expected: list[str]) -> None:
+    assert not indexed(url)
+    assert find_shards(url, "train") == expected
+
+
+def test_listing_ends(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = find_shards(str(shards), "train")
+    deep = shards.joinpath(*"abcd", "train-deep.tar")
+    deep.parent.mkdir(parents=True)
+    deep.write_bytes(b"")
+    assert find_shards(str(shards), "train") == expected
+    with pytest.raises(UsageError, match="names over 1,000,000 tars"):
+        find_shards("/x/{0..9999999999}.tar", "train")
+    monkeypatch.setattr(unindexed, "MAX_SHARDS", SHARDS - 1)
+    with pytest.raises(ReadError, match="has over 3 files"):
+        find_shards(str(shards), "train")
+
+
+@pytest.mark.parametrize(
+    "url", ["pipe:cat x.tar", "x.tar | sh", "pipe:curl -s http://h/{0..3}.tar", "pipe:curl http://h/x", "s3://a|sh"]
+)
 def test_commands_are_refused(url: str) -> None:
+    assert not indexed(url)
     with pytest.raises(UsageError, match="is a command"):
         read([url])
     with pytest.raises(UsageError, match="is a command"):

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import re
+import stat
 import threading
 import time
 import uuid
@@ -31,7 +32,7 @@ LARGEST = 100
 
 STALE_SECONDS = 3600.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = ".tmp-"
+_UNFINISHED = re.compile(r"\.tmp-[0-9a-f]{32}")
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +71,7 @@ class Cache:
         path = None if self._off or len(data) * LARGEST > self._limit else self._path(digest)
         if path is None:
             return
-        temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self._may_write(len(data)):
@@ -128,7 +129,10 @@ class Cache:
 
 
 def _entries(root: Path) -> Iterator[tuple[float, int, Path]]:
-    """The members in the cache as (last use, bytes, path). What a killed process left unfinished is removed."""
+    """The members in the cache as (last use, bytes, path). What a killed process left unfinished is removed.
+
+    The directory may be shared with others: what does not look as ``store`` makes it is nobody's business here.
+    """
     for folder in root.glob("[0-9a-f][0-9a-f]"):
         try:
             names = list(os.scandir(folder))
@@ -137,9 +141,11 @@ def _entries(root: Path) -> Iterator[tuple[float, int, Path]]:
         for entry in names:
             with contextlib.suppress(OSError):  # another process may have removed it
                 status = entry.stat(follow_symlinks=False)
-                if not entry.name.startswith(_TEMPORARY):
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                if _DIGEST.fullmatch(entry.name) and entry.name.startswith(folder.name):
                     yield status.st_mtime, status.st_size, Path(entry.path)
-                elif time.time() - status.st_mtime > STALE_SECONDS:
+                elif _UNFINISHED.fullmatch(entry.name) and time.time() - status.st_mtime > STALE_SECONDS:
                     Path(entry.path).unlink()
 
 

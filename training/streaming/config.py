@@ -96,8 +96,9 @@ class ReadConfig(BaseModel):
 
     ``prefetch_bytes``: bytes that are read ahead of the consumer, at most (one micro-batch always fits). ``gap_bytes``:
     ranges of a shard that are no further apart are read as one. ``request_bytes``: of one request, at most.
-    ``connections``: requests under way at once. ``attempts``: of a request or a damaged range. ``cache_dir`` and
-    ``cache_bytes``: a directory that keeps what was read, shared by the ranks of a host, and its limit.
+    ``connections``: requests under way at once. ``attempts``: of a request that fails for a reason that may
+    pass; bytes that came damaged are read anew twice, whatever is set here. ``cache_dir`` and ``cache_bytes``: a
+    directory that keeps what was read, shared by the ranks of a host, and its limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

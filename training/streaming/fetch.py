@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,27 +23,12 @@ from training.streaming.buffers import Buffers
 from training.streaming.cache import Cache
 from training.streaming.config import ReadConfig
 from training.streaming.jobs import Item, Job, MemberAt, spans
-from training.streaming.ranges import Piece, Request, plan
+from training.streaming.ranges import Piece, Request, ahead, cost, groups, plan, shape
 from training.streaming.source import MissingError, Source, TransientError
 from training.streaming.transport import BlockingTransport, Load, LoopTransport, ShortError, Stats, Transport
 
-JOB_COST = 4096
-"""Bytes that a job counts for at least, so that empty ones are not taken without end."""
-
-IN_FLIGHT = 4
-"""Answers of remote requests that wait to be copied have this part of ``prefetch_bytes``, the jobs have the rest."""
-
-LOCAL_AHEAD = 32 * 2**20
-"""Of a local file system no more is read ahead: it answers at once, and memory that is used again is warm."""
-
-LOCAL_GAP = 4096
-"""Local ranges that are no further apart (a tar header and its padding) are read by one call."""
-
 MAX_JOB_BYTES = 2**36
 """More than that is no micro-batch but an index that lies."""
-
-REQUEST_FLOOR = 4 * 2**20
-"""A group is not cut into requests of less, however many connections are free."""
 
 THREADS = 4
 """That read local files."""
@@ -147,9 +132,8 @@ class _Run:
         config, source = fetcher.config, fetcher.source
         self._fetcher, self._jobs, self._cache = fetcher, jobs, cache
         self._stats = fetcher.stats
-        in_flight = 0 if source.local else config.prefetch_bytes // IN_FLIGHT
-        self._limit = min(config.prefetch_bytes, LOCAL_AHEAD) if source.local else config.prefetch_bytes - in_flight
-        self._group_limit = 0 if source.local else self._limit // 2
+        self._local = source.local is not None
+        in_flight, self._limit, self._group_limit = ahead(config, local=self._local)
         self._changed = threading.Condition()
         self._pending: deque[_Pending] = deque()
         self._held = 0
@@ -197,8 +181,12 @@ class _Run:
         if wait and self._thread.ident is not None:
             self._thread.join()
         self._pool.shutdown(wait, cancel_futures=True)
-        while wait and self._pending:
-            self._pending.popleft().fetched.release()
+        while wait and (left := self._last()) is not None:
+            left.fetched.release()
+
+    def _last(self) -> _Pending | None:
+        with self._changed:  # another thread may take or close at once
+            return self._pending.pop() if self._pending else None
 
     def _break(self, error: BaseException) -> None:
         with self._changed:
@@ -208,8 +196,8 @@ class _Run:
     def _produce(self) -> None:
         failure: BaseException | None = None
         try:
-            for group in self._groups():
-                if not self._room(sum(cost for _, cost in group)):
+            for group in groups(self._jobs, self._group_limit):
+                if not self._room(sum(map(cost, group))):
                     return
                 self._send(group)
         except BaseException as error:  # noqa: BLE001 - raised again where the jobs are consumed, in its place
@@ -219,40 +207,19 @@ class _Run:
             self._ended = True
             self._changed.notify_all()
 
-    def _groups(self) -> Iterator[list[tuple[Job, int]]]:
-        """The jobs that are planned together, each with the bytes that it counts for."""
-        group: list[tuple[Job, int]] = []
-        size, target = 0, 0
-        try:
-            for job in self._jobs:
-                cost = max(spans(job)[1], JOB_COST)
-                if group and size + cost > self._group_limit:
-                    yield group
-                    group, size, target = [], 0, self._group_limit
-                group.append((job, cost))
-                size += cost
-                if size >= target:
-                    yield group
-                    group, size, target = [], 0, min(2 * size, self._group_limit)
-        except Exception:
-            if group:
-                yield group
-            raise
-        if group:
-            yield group
-
-    def _room(self, cost: int) -> bool:
+    def _room(self, wanted: int) -> bool:
         """Wait until that many bytes more may be held; False where there is no use."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self._held or self._held + cost <= self._limit)
-            self._held += cost
+            self._changed.wait_for(lambda: self._closed or not self._held or self._held + wanted <= self._limit)
+            self._held += wanted
             self._stats.peak_bytes = max(self._stats.peak_bytes, self._held)
             return not self._closed
 
-    def _send(self, group: Sequence[tuple[Job, int]]) -> None:
+    def _send(self, group: Sequence[Job]) -> None:
         """Plan the requests of some jobs and have them carried out."""
-        pending = [self._prepare(job, cost) for job, cost in group]
-        requests = plan([job for job, _ in group], **self._shape(group), wanted=partial(self._wanted, pending))
+        pending = [self._prepare(job) for job in group]
+        gap, limit = shape(group, self._fetcher.config, local=self._local)
+        requests = plan(group, gap=gap, limit=limit, wanted=partial(self._wanted, pending))
         loads = []
         for request in requests:
             targets = [pending[p.number].fetched.buffer[p.at : p.at + p.size] for p in request.pieces]
@@ -260,26 +227,21 @@ class _Run:
             for number in request.numbers:
                 pending[number].waiting += 1
         self._stats.add(requests=len(loads), bytes=sum(request.size for request in requests))
-        self._transport.submit(loads)
         with self._changed:
             self._pending.extend(pending)
+        try:
+            self._transport.submit(loads)
+        except RuntimeError as error:  # closed meanwhile: what is pending is released there
+            self._break(error)
         self._less(pending)
 
-    def _prepare(self, job: Job, cost: int) -> _Pending:
+    def _prepare(self, job: Job) -> _Pending:
         size = spans(job)[1]
         if size <= MAX_JOB_BYTES:
-            return _Pending(Fetched(job, self._fetcher.allocate(size), free=self._fetcher.free), cost)
+            return _Pending(Fetched(job, self._fetcher.allocate(size), free=self._fetcher.free), cost(job))
         lie = ReadError(f"the index says that micro-batch {job.position} has {size:,} bytes, which is no micro-batch")
         errors = dict.fromkeys(range(len(job.items)), lie)
-        return _Pending(Fetched(job, self._fetcher.allocate(0), errors, self._fetcher.free), cost)
-
-    def _shape(self, group: Sequence[tuple[Job, int]]) -> dict[str, int]:
-        """Which gaps are read over, and how large requests get: enough of them for all connections, none too small."""
-        config = self._fetcher.config
-        if self._fetcher.source.local:
-            return {"gap": LOCAL_GAP, "limit": config.request_bytes}
-        share = sum(cost for _, cost in group) // config.connections
-        return {"gap": config.gap_bytes, "limit": min(config.request_bytes, max(REQUEST_FLOOR, share))}
+        return _Pending(Fetched(job, self._fetcher.allocate(0), errors, self._fetcher.free), cost(job))
 
     def _wanted(self, group: Sequence[_Pending], number: int, item: int, at: int, member: MemberAt) -> bool:
         """Whether a member has to be read; not where the cache has it, which is then copied from there."""
@@ -309,7 +271,8 @@ class _Run:
         short = error is None or isinstance(error, ShortError)
         if isinstance(error, MissingError | TransientError) and not short:
             return error
-        why = f"{self._fetcher.source.url_of(request.shard)} ends at byte {end}" if short else str(error)
+        ends = f"ends {'at' if end > request.offset else 'before'} byte {end}"
+        why = f"{self._fetcher.source.url_of(request.shard)} {ends}" if short else str(error)
         member = next(m for m in item.members if m.offset <= piece.offset < m.offset + m.size)
         return ReadError(
             f"{why}; bytes {member.offset} to {member.offset + member.size} should be {item.key}.{member.name} "
@@ -330,8 +293,11 @@ class _Run:
             self._pool.submit(self._keep, pending)
 
     def _keep(self, pending: _Pending) -> None:
-        misses, pending.misses = pending.misses, []
-        for item, at, member in misses:
-            if self._cache is not None and item not in pending.fetched.errors:
-                self._cache.store(member.sha256, pending.fetched.buffer[at : at + member.size])
-        self._less([pending])
+        try:
+            misses, pending.misses = pending.misses, []
+            for item, at, member in misses:
+                if self._cache is not None and item not in pending.fetched.errors:
+                    self._cache.store(member.sha256, pending.fetched.buffer[at : at + member.size])
+            self._less([pending])
+        except BaseException as error:  # noqa: BLE001 - raised again where the jobs are consumed
+            self._break(error)

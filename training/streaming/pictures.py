@@ -23,10 +23,10 @@ _OPENCV_LEAST = 32
 """Bytes of a WebP below which OpenCV refuses it; a picture of one colour can have fewer."""
 
 
-def decode(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
+def decode(data: Bytes, size: tuple[int, int], out: Rgba | None = None) -> tuple[Rgba, bool]:
     """Decode a WebP or PNG member of (width, height) px ``size``: ``uint8 [height, width, 4]``, and if it is opaque.
 
-    The pixels are those of ``schemas.images.decode``.
+    The pixels are those of ``schemas.images.decode``. They are written to ``out`` where it is given.
 
     Raises:
         DamageError: not WebP or PNG, of another size, over ``images.MAX_PIXELS``, animated, of 16 bit, or damaged.
@@ -41,7 +41,13 @@ def decode(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
         raise DamageError(f"image is {found[0]} x {found[1]} px, its record says {size[0]} x {size[1]}")
     if size[0] * size[1] > images.MAX_PIXELS:
         raise DamageError(f"image of {size[0]} x {size[1]} px is over the limit of {images.MAX_PIXELS} px")
-    return _by_opencv(data, size) if webp and len(data) >= _OPENCV_LEAST else _by_pillow(data, size)
+    if webp and len(data) >= _OPENCV_LEAST:
+        return _by_opencv(data, size, out)
+    pixels, opaque = _by_pillow(data, size)
+    if out is None:
+        return pixels, opaque
+    out[...] = pixels
+    return out, opaque
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -71,7 +77,7 @@ def _png_size(head: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _by_opencv(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
+def _by_opencv(data: Bytes, size: tuple[int, int], out: Rgba | None) -> tuple[Rgba, bool]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -79,7 +85,7 @@ def _by_opencv(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:
     if pixels is None or pixels.ndim != 3 or pixels.shape[1::-1] != size or pixels.dtype != np.uint8:
         raise DamageError("damaged image: it does not decode")
     opaque = pixels.shape[2] == 3
-    return cast(Rgba, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA if opaque else cv2.COLOR_BGRA2RGBA)), opaque
+    return cast(Rgba, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA if opaque else cv2.COLOR_BGRA2RGBA, dst=out)), opaque
 
 
 def _by_pillow(data: Bytes, size: tuple[int, int]) -> tuple[Rgba, bool]:

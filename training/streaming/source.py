@@ -105,12 +105,22 @@ class Source:
         """Bytes of ``name``. Raises MissingError, ReadError."""
         return self._patient(name, lambda fs, path: int(fs.info(path)["size"]))
 
-    def names(self, prefix: str = "") -> list[str]:
-        """All names under the directory ``prefix``, sorted, without hidden (unfinished) ones."""
+    def names(self, prefix: str = "", *, depth: int | None = None, limit: int | None = None) -> list[str]:
+        """All names under the directory ``prefix``, sorted, without hidden (unfinished) ones.
+
+        With ``depth`` those of so many levels of folders alone. Raises ReadError, also where there are over ``limit``.
+        """
+        most = None if limit is None else limit + 1
+
+        def listed(fs: Any, path: str) -> list[str]:
+            return list(itertools.islice(fs.find(path) if depth is None else _within(fs, path, depth), most))
+
         try:
-            found = self._patient(prefix, lambda fs, path: list(fs.find(path)))
+            found = self._patient(prefix, listed)
         except MissingError:
             return []
+        if limit is not None and len(found) > limit:
+            raise ReadError(f"{self.url_of(prefix)} has over {limit:,} files: that many are not listed")
         root = self._root
         names = (str(path)[len(root) :].lstrip("/") for path in map(self._connect()._strip_protocol, found))
         return sorted(name for name in names if not name.rpartition("/")[2].startswith("."))
@@ -229,6 +239,17 @@ def _filesystem(url: str, protocol: str, options: Mapping[str, Any]) -> tuple[An
     if isinstance(getattr(fs, "retries", None), int):
         fs.retries = 1
     return fs, str(path)
+
+
+def _within(fs: Any, path: str, depth: int) -> Iterator[str]:
+    """The files of a folder and those below, ``depth`` levels in all; of folders that nobody may read none."""
+    for found in fs.ls(path, detail=True):
+        name = str(found["name"]).rstrip("/")
+        if found["type"] != "directory":
+            yield name
+        elif depth > 1 and name != path:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                yield from _within(fs, name, depth - 1)
 
 
 class _File:

@@ -64,7 +64,7 @@ class Transport(Protocol):
 class ShortError(TransientError):
     """Fewer bytes came than were asked for. ``data`` are those."""
 
-    def __init__(self, message: str, data: bytes = b"") -> None:
+    def __init__(self, message: str, data: bytes) -> None:
         super().__init__(message)
         self.data = data
 
@@ -108,26 +108,29 @@ class LoopTransport:
 
     def _begin(self) -> None:
         while self._waiting and len(self._tasks) < self._config.connections:
-            size = self._waiting[0].request.size
-            if self._tasks and self._flying + size > self._room:
+            request = self._waiting[0].request
+            if self._tasks and self._flying + request.size > self._room:
                 return
             task = self._loop.create_task(self._carry_out(self._waiting.popleft()))
             self._tasks.add(task)
-            self._flying += size
-            task.add_done_callback(partial(self._landed, size))
+            self._flying += request.size
+            task.add_done_callback(partial(self._landed, request))
 
-    def _landed(self, size: int, task: asyncio.Task[None]) -> None:
+    def _landed(self, request: Request, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._flying -= size
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+        self._flying -= request.size
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                self._fail(error)
+        elif not self._closed:  # by the store itself, or by whoever else uses the loop
+            self._fail(ReadError(f"cannot read {_where(request, self._source)}: the request was cancelled"))
         self._begin()
 
     async def _carry_out(self, load: Load) -> None:
         try:
             data: bytes = await AsyncRetrying(**_policy(self._config, self._stats))(self._ask, load.request)
         except ReadError as error:
-            load.done(_scatter(error.data if isinstance(error, ShortError) else b"", load), error)
+            load.done(_came(error, load), error)
         else:
             load.done(_scatter(data, load), None)
 
@@ -136,7 +139,7 @@ class LoopTransport:
             async with asyncio.timeout(self._config.timeout):
                 data = await self._source.fetch(request.shard, request.offset, request.size)
         except TimeoutError:
-            where = f"{self._source.url_of(request.shard)} at byte {request.offset}"
+            where = _where(request, self._source)
             raise TransientError(f"cannot read {where}: no answer in {self._config.timeout:g} s") from None
         return _whole(data, request, self._source)
 
@@ -170,18 +173,20 @@ class BlockingTransport:
         self._pool.shutdown(wait, cancel_futures=True)
 
     def _work(self, loads: Sequence[Load]) -> None:
+        try:
+            for load in loads:
+                if self._closed.is_set():
+                    return
+                load.done(*self._carry_out(load))
+        except BaseException as error:  # noqa: BLE001 - raised again where the jobs are consumed
+            self._fail(error)
+
+    def _carry_out(self, load: Load) -> tuple[int, ReadError | None]:
         read = self._read if self._source.local is None else self._read_local
-        for load in loads:
-            if self._closed.is_set():
-                return
-            try:
-                got, error = Retrying(**self._policy)(read, load), None
-            except ReadError as failed:
-                got, error = _scatter(failed.data if isinstance(failed, ShortError) else b"", load), failed
-            except BaseException as failed:  # noqa: BLE001 - raised again where the jobs are consumed
-                self._fail(failed)
-                return
-            load.done(got, error)
+        try:
+            return Retrying(**self._policy)(read, load), None
+        except ReadError as error:
+            return _came(error, load), error
 
     def _read(self, load: Load) -> int:
         request = load.request
@@ -202,17 +207,26 @@ def _policy(config: ReadConfig, stats: Stats) -> dict[str, Any]:
     return {**patience(config.attempts), "before_sleep": lambda _: stats.add(retries=1)}
 
 
+def _where(request: Request, source: Source) -> str:
+    return f"{source.url_of(request.shard)} at byte {request.offset}"
+
+
 def _whole(data: bytes, request: Request, source: Source) -> bytes:
-    if len(data) != request.size:
-        url, end = source.url_of(request.shard), request.offset + request.size
-        raise ShortError(f"{url}: {len(data)} bytes came for {request.offset} to {end}", data)
-    return data
+    """What came, where it is as much as was asked for; an answer that is too long is of some other range."""
+    if len(data) == request.size:
+        return data
+    url, end = source.url_of(request.shard), request.offset + request.size
+    message = f"{url}: {len(data)} bytes came for {request.offset} to {end}"
+    raise ShortError(message, data) if len(data) < request.size else TransientError(message)
+
+
+def _came(error: ReadError, load: Load) -> int:
+    """How many bytes came in spite of an error."""
+    return _scatter(error.data, load) if isinstance(error, ShortError) else 0
 
 
 def _scatter(data: bytes, load: Load) -> int:
-    """Copy what came to where it belongs. An answer that is too long is not of the range that was asked for."""
-    if len(data) > load.request.size:
-        return 0
+    """Copy what came, or its beginning, to where it belongs."""
     view = memoryview(data)
     for piece, target in zip(load.request.pieces, load.targets, strict=True):
         at = piece.offset - load.request.offset

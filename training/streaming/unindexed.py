@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -32,8 +34,18 @@ log = logging.getLogger(__name__)
 SAMPLE_BYTES = 2**31
 """Bytes of a sample with its headers, at most."""
 MAX_SHARDS = 1_000_000
+"""Also of the files beside them that are listed to find them."""
+
+DEPTH = 3
+"""Levels of folders in which tars are looked for."""
+
 _READ_BYTES = 4 * 2**20
-_LOST = "no global order, no exact resume, no change of the world size, no hash checks, and ranks may end apart"
+_LOST = (
+    "no global order, no exact resume, no change of the world size, no hash checks, no word of what was revoked "
+    "(revoked.parquet) or rejected since, and ranks may end apart"
+)
+_TAR = re.compile(r"\.tar(\?|\Z)")
+_RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)[.}]")
 
 Urls = str | Sequence[str]
 OnDamage = Callable[[StreamError], None]
@@ -49,14 +61,15 @@ def indexed(urls: Urls, options: Mapping[str, Any] | None = None) -> bool:
 def find_shards(urls: Urls, split: str, options: Mapping[str, Any] | None = None) -> list[str]:
     """The URLs of the tars that a directory, a URL with braces or a list of such URLs names, sorted.
 
-    Of a directory those called ``{split}-…``, or all of them where none is.
+    Of a directory, DEPTH levels deep, those called ``{split}-…``, or all of them where none is.
 
     Raises:
-        UsageError: there is no tar, or a URL is for a shell.
+        UsageError: there is no tar, too many of them, or a URL is for a shell.
+        ReadError: a directory cannot be listed, or has too many files.
     """
     patterns = [urls] if isinstance(urls, str) else list(urls)
     for url in patterns:
-        if url.startswith("pipe:") or "|" in url:
+        if _command(url):
             raise UsageError(f"{url!r} is a command: name the tar by an fsspec URL (s3://, gs://, https://, a path)")
     if isinstance(urls, str) and not _pattern(urls):
         found = _listed(Source(urls, options), split)
@@ -241,12 +254,23 @@ def _key(name: str) -> str:
     return f"{folder}{slash}{file.partition('.')[0]}"
 
 
+def _command(url: str) -> bool:
+    return url.startswith("pipe:") or "|" in url
+
+
 def _pattern(url: str) -> bool:
-    return ".tar" in url or "{" in url
+    """Whether a URL names tars. A directory of this host is one, whatever it is called."""
+    try:
+        if "://" not in url and Path(url).expanduser().is_dir():
+            return False
+    except (OSError, RuntimeError):  # a name that cannot be one, or no home
+        pass
+    return _command(url) or "{" in url or _TAR.search(url) is not None
 
 
 def _listed(source: Source, split: str) -> list[str]:
-    names = [name for name in source.names() if name.endswith(".tar") and not name.startswith("_work/")]
+    found = source.names(depth=DEPTH, limit=MAX_SHARDS)
+    names = [name for name in found if name.endswith(".tar") and not name.startswith("_work/")]
     chosen = [name for name in names if name.rpartition("/")[2].startswith(f"{split}-")]
     return [source.url_of(name) for name in chosen or names]
 
@@ -256,6 +280,9 @@ def _expanded(pattern: str) -> Iterator[str]:
         from braceexpand import braceexpand
     except ImportError:
         raise _missing() from None
+    for first, last in _RANGE.findall(pattern):  # braceexpand makes the whole of a range at once
+        if abs(int(last) - int(first)) >= MAX_SHARDS:
+            raise UsageError(f"{pattern!r} names over {MAX_SHARDS:,} tars")
     try:
         yield from braceexpand(pattern)
     except ValueError as error:  # of unbalanced braces
