@@ -26,7 +26,11 @@ from schemas.ledger import LEDGER_SCHEMA, State
 
 PART_ROWS = 1_000_000
 GROUP_ROWS = 1024
-"""Of a row group, at least: the footer of a part stays small, and one shard's rows are a small read."""
+"""A row group ends with the unit that brings it to so many rows, so it has more by at most a unit, and the last one of
+a part may have fewer: the footer of a part stays small, and one shard's rows, which lie in one group, are a small read.
+"""
+UNIQUE = frozenset({"key", "uri", "phash", "members.list.element.offset", "members.list.element.sha256"})
+"""Leaves of tables whose values do not repeat: a dictionary of them is larger than they are, and slower to read."""
 
 _CLAIM = "manifest/claim-"
 
@@ -48,7 +52,7 @@ class Table:
         if self._rows_in_part + len(rows) > PART_ROWS:
             self._close_part()
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._local, self._schema, compression="zstd")
+            self._writer = table_writer(self._local, self._schema)
         self._gathered += rows
         self._rows_in_part += len(rows)
         if len(self._gathered) >= GROUP_ROWS:
@@ -78,6 +82,23 @@ class Table:
         if self._writer is not None and self._gathered:
             rows, self._gathered = self._gathered, []
             self._writer.write_table(pa.Table.from_pylist(rows, self._schema), row_group_size=len(rows))
+
+
+def table_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A parquet file of a manifest table."""
+    leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=[x for x in leaves if x not in UNIQUE])
+
+
+def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
+    """The columns of parquet that a column of Arrow becomes."""
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _leaves(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{path}.{field.name}", field.type)
+    else:
+        yield path
 
 
 def assemble(

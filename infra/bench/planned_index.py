@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.publish import GROUP_ROWS, PART_ROWS
+from pipelines.publish import GROUP_ROWS, PART_ROWS, table_writer
 from schemas import images
 from schemas.dataset import DATASET_JSON, Counts, Dataset
 from schemas.design import Caption, Captions, Design
@@ -46,7 +45,7 @@ def generate(root: Path, samples: int, seed: int, epoch: int, share: float, real
     for part, first in enumerate(range(0, samples, PART_ROWS)):
         names.append(f"manifest/index-000001-{part:03d}-00000000.parquet")
         (root / names[-1]).parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(root / names[-1], INDEX_SCHEMA, compression="zstd") as writer:
+        with table_writer(root / names[-1], INDEX_SCHEMA) as writer:
             for start in range(first, min(samples, first + PART_ROWS), CHUNK):
                 rows = min(CHUNK, samples - start, first + PART_ROWS - start)
                 writer.write_table(_chunk(rng, layouts, paths, start, rows, drawn), row_group_size=GROUP_ROWS)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import PublishError
-from pipelines.publish import Table, batches, claim, load_dataset, swap
+from pipelines.publish import UNIQUE, Table, batches, claim, load_dataset, swap, table_writer
 from pipelines.storage import Store
 from schemas.dataset import Counts, Dataset
+from schemas.index import INDEX_SCHEMA
 from schemas.ledger import LEDGER_SCHEMA, Code, LedgerRow
+from tests.pipelines.dataset_builder import Entry, make_sample, publish
 
 
 def state(generation: int, build: str = "a") -> Dataset:
@@ -88,3 +92,16 @@ def test_an_empty_table_is_one_part_without_rows(tmp_path: Path) -> None:
     names = Table(store, "ledger", 1, LEDGER_SCHEMA, tmp_path).close()
     assert len(names) == 1
     assert list(batches(store, names)) == []
+
+
+def test_what_is_unique_has_no_dictionary(tmp_path: Path) -> None:
+    samples = publish(tmp_path / "ds", [Entry(make_sample(number)) for number in range(2)])
+    (name,) = (name for name in samples.names("manifest") if "/index-" in name)
+    rows = pq.read_table(tmp_path / "ds" / name).to_pylist()
+    with table_writer(tmp_path / "index.parquet", INDEX_SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA))
+    group = pq.read_metadata(tmp_path / "index.parquet").row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    plain = {column.path_in_schema for column in columns if not column.has_dictionary_page}
+    assert plain - {"reusable.list.element"} == UNIQUE  # booleans never have one
+    assert pq.read_table(tmp_path / "index.parquet").to_pylist() == rows

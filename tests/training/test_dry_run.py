@@ -23,7 +23,8 @@ from schemas.geometry import Box
 from schemas.withdrawal import REVOKED_PARQUET, REVOKED_SCHEMA
 from tests.pipelines.dataset_builder import Entry, make_sample, publish, with_design
 from training.errors import UsageError
-from training.streaming import dryrun, report
+from training.stream import DesignStream
+from training.streaming import deliver, report
 from training.streaming.config import PlanConfig, ReadConfig, Task
 from training.streaming.dryrun import DryRun, balance, dry_run
 from training.streaming.fetch import Fetcher
@@ -108,8 +109,10 @@ def test_what_is_over_the_budget_and_what_no_task_can_use(dataset: Path) -> None
 def test_designs_without_a_pair_are_left_out_of_restyle(tmp_path: Path) -> None:
     samples = [make_sample(0), with_design(make_sample(1), restyles=())]
     publish(tmp_path / "ds", [Entry(sample) for sample in samples])
+    row = {"design_id": samples[1].design.design_id, "reason": "a letter", "revoked": "2026-01-01"}
+    pq.write_table(pa.Table.from_pylist([row], schema=REVOKED_SCHEMA), tmp_path / "ds" / REVOKED_PARQUET)
     done = dry(tmp_path / "ds", PlanConfig(resolution=64, tasks={Task.RESTYLE: 1.0}))
-    assert (done.samples, done.left_out) == (1, 1)
+    assert (done.samples, done.left_out, done.holes) == (1, 1, {})
     publish(tmp_path / "none", [Entry(samples[1])])
     with pytest.raises(UsageError, match=r"none of the 1 samples .* for restyle"):
         dry(tmp_path / "none", PlanConfig(resolution=64, tasks={Task.RESTYLE: 1.0}))
@@ -133,24 +136,26 @@ def test_no_shard_is_read(dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("local", [True, False], ids=["local", "store"])
-def test_bytes_and_requests_are_those_of_a_reader(dataset: Path, tmp_path: Path, local: bool) -> None:
+def test_bytes_and_requests_are_those_of_a_stream(dataset: Path, local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """All micro-batches of one rank are sampled, so the estimate is exact. A store is asked for each job alone here."""
-    url = str(dataset)
-    if not local:
-        url = in_memory(dataset)
     read = ReadConfig(gap_bytes=2000, request_bytes=4000, prefetch_bytes=0)
-    index, plan = planned(url, tmp_path)
-    done = dry(url, world_size=1, step=len(plan), read=read)
-    decoder = dryrun.make_decoder("pixels", CONFIG, 0, frozenset())
-    jobs = [dryrun._job(index, plan, decoder, position) for position in range(len(plan))]
-    with Fetcher(index.source, read) as fetcher:
-        for fetched in fetcher.fetch(jobs):
-            assert not fetched.errors
-            fetched.release()
-        assert done.reading.sampled == len(plan)
-        assert done.reading.requests == pytest.approx(fetcher.stats.requests)
-        assert done.reading.bytes == pytest.approx(fetcher.stats.bytes)
-    assert done.reading.bytes >= sum(item.bytes for job in jobs for item in job.items)
+    url = str(dataset) if local else in_memory(dataset)
+    fetchers: list[Fetcher] = []
+
+    class Watched(Fetcher):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            fetchers.append(self)
+
+    monkeypatch.setattr(deliver, "Fetcher", Watched)
+    stream = DesignStream(url, read=read, today=TODAY, **CONFIG.model_dump())
+    delivered = sum(len(batch.keys) for batch in stream)
+    done = dry(url, world_size=1, step=len(stream.plan()), read=read)
+    assert done.holes == stream.holes == {"expired": 1, "revoked": 1}
+    assert delivered == done.samples - 2
+    assert done.reading.sampled == len(stream.plan())
+    assert done.reading.requests == pytest.approx(fetchers[0].stats.requests)
+    assert done.reading.bytes == pytest.approx(fetchers[0].stats.bytes)
 
 
 def test_groups_of_a_store_save_requests(dataset: Path) -> None:

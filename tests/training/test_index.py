@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.pipelines.dataset_builder import spoil_json
 from training.errors import DamageError, ReadError, UsageError
 from training.streaming import index as index_module
 from training.streaming import part as part_module
+from training.streaming.holes import Holes
 from training.streaming.index import Index
 from training.streaming.source import Source
 
@@ -77,10 +80,49 @@ def test_large_row_groups_are_cut_anew_once(designs: Store, tmp_path: Path, monk
         check(index, rows, [39, 2, 45])
     (cut,) = folder.glob("*.parquet")
     assert pq.ParquetFile(cut).metadata.row_group(0).num_rows == 8
+    assert {path.name for path in folder.iterdir()} == {cut.name, "members.lock"}
     cut.write_bytes(cut.read_bytes()[:-9])
     index = with_index(designs, tmp_path / "ds", [rows[:40], rows[40:]], group=64)
     index.remember([40, 20], folder)
     check(index, rows, list(range(60)))
+
+
+def test_datasets_with_parts_of_one_name_share_a_folder(
+    designs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_module, "LARGE_GROUP", 8)
+    rows = rows_of(designs)
+    for name, own in (("a", rows[:30]), ("b", rows[30:])):  # of one fingerprint even
+        index = with_index(designs, tmp_path / name, [own], group=64)
+        index.remember([30], tmp_path / "plans")
+        check(index, own, [0, 29])
+
+
+def test_old_cuts_and_what_killed_writers_left_go(
+    designs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_module, "LARGE_GROUP", 8)
+    rows, folder = rows_of(designs), tmp_path / "plans"
+    folder.mkdir()
+    (folder / ".tmp-0-members-0.parquet").write_bytes(b"half")
+    (folder / ".tmp-0-plan-0.bin").write_bytes(b"another's")
+    for number in range(4):
+        index = with_index(designs, tmp_path / "ds", [rows[number : number + 30]], group=64)
+        index.remember([30], folder)
+        check(index, rows[number : number + 30], [7])
+        for path in folder.glob("*.parquet"):
+            os.utime(path, ns=(path.stat().st_mtime_ns - 10**9,) * 2)
+    assert len(list(folder.glob("members-*.parquet"))) == 2
+    assert [path.name for path in folder.glob(".tmp-*")] == [".tmp-0-plan-0.bin"]
+
+
+def test_an_expiry_is_as_the_index_has_it(designs: Store, tmp_path: Path) -> None:
+    """What is no date is no damage: the licence counts as ended."""
+    rows = rows_of(designs)[:2]
+    rows[0]["expires"], rows[1]["expires"] = "tomorrow", "2031-02-03T00:00:00+02:00"
+    found = with_index(designs, tmp_path, [rows]).locate([0, 1])
+    holes = Holes(date(2026, 1, 1))
+    assert [holes.reason(one.key, one.expires) for one in found] == ["expired", None]
 
 
 def test_threads_share_an_index(designs: Store, tmp_path: Path) -> None:
@@ -99,7 +141,6 @@ SPOILT = {
     "shard absolute": {"shard": "/shards/x.tar"},
     "short key": {"key": "ab"},
     "odd key": {"key": "G" * 32},
-    "no date": {"expires": "tomorrow"},
     "offset": {"members": {"offset": -1}},
     "large offset": {"members": {"offset": 2**60}},
     "size": {"members": {"size": -5}},
@@ -157,6 +198,45 @@ def test_a_row_group_that_claims_too_much_is_not_read(
         index.locate([0])
     with pytest.raises(DamageError, match="claims"):
         list(index.scan(0, ["key", "boxes"]))
+
+
+def test_a_value_that_is_repeated_is_measured_before(
+    designs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = {"split": "x" * 5000, "expires": "x" * 5000, "shard": "shards/" + "x" * 5000}
+    for name, text in long.items():
+        index = with_index(designs, tmp_path / name, [[row | {name: text} for row in rows_of(designs)]])
+        with pytest.raises(DamageError, match=r"index-0\.parquet: .*a text of more than 4,096 bytes"):
+            list(index.scan(0, [name]))
+    monkeypatch.setattr(part_module, "MAX_TEXT", 40)
+    index = with_index(designs, tmp_path / "sha", [rows_of(designs)])
+    with pytest.raises(DamageError, match=r"claims .* bytes"):
+        index.locate([0])
+
+
+@pytest.mark.parametrize("name", ["key", "members"])
+def test_a_column_that_is_there_twice_is_refused(designs: Store, tmp_path: Path, name: str) -> None:
+    index = with_index(designs, tmp_path, [rows_of(designs)])
+    part = tmp_path / index.parts[0]
+    table = pq.read_table(part)
+    pq.write_table(table.append_column(table.schema.field(name), table.column(name)), part)
+    with pytest.raises(DamageError, match=rf"index-0\.parquet: 2 columns '{name}'"):
+        Index.open(Source(str(tmp_path))).locate([0])
+    with pytest.raises(DamageError, match="2 columns"):
+        list(Index.open(Source(str(tmp_path))).scan(0, [name]))
+
+
+def test_rows_are_as_many_as_the_footer_says(designs: Store, tmp_path: Path) -> None:
+    index = with_index(designs, tmp_path, [rows_of(designs)], group=64)
+    part = tmp_path / index.parts[0]
+    data = bytearray(part.read_bytes())
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    at = data.index(b"\x16\x78", start)  # num_rows: zigzag of 60, the first number of the footer
+    data[at + 1] = 2 * 50
+    part.write_bytes(data)
+    assert pq.read_metadata(part).num_rows == 50
+    with pytest.raises(DamageError, match=r"index-0\.parquet: 60 rows in its row groups, not 50"):
+        _ = Index.open(Source(str(tmp_path))).counts
 
 
 def test_scan_gives_the_columns_in_order(designs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

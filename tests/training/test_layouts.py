@@ -121,7 +121,8 @@ def test_a_visible_box_off_its_canvas_is_damage() -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ([[0], [1], [2], [3]], "names a layer"),
+        ([[0], [1], [2], [3]], "no partition"),
+        ([[0], [1, 3]], "names a layer"),
         ([[0], [1, -1]], "names a layer"),
         ([[0], [1]], "no partition"),
         ([[0], [1, 1], [2]], "no partition"),
@@ -129,15 +130,15 @@ def test_a_visible_box_off_its_canvas_is_damage() -> None:
         ([], "no partition"),
         (None, "no partition"),
         ([[0], None], "no partition"),
-        ([[0], [None, 1, 2]], "number that is null"),
+        ([[0], [None, 1]], "number that is null"),
     ],
 )
-def test_a_grouping_that_is_none_is_damage_where_it_is_drawn(parts: list[Any] | None, words: str) -> None:
-    """The third design has three layers; a grouping that is not drawn costs nothing, not even a look."""
-    layouts = read_layouts(changed("groupings", [[], [], [parts], []]))
-    tokens(layouts, 0)
+def test_a_grouping_that_is_none_is_damage_before_it_is_drawn(parts: list[Any] | None, words: str) -> None:
+    """The third design has three layers; its second grouping is the bad one."""
+    good = [[0, 2], [1]]
+    assert read_layouts(changed("groupings", [[], [], [good, good], []])).partitions.tolist() == [0, 0, 2, 0]
     with pytest.raises(DamageError, match=words):
-        tokens(layouts, I2L)
+        read_layouts(changed("groupings", [[], [], [good, parts], []]))
 
 
 def test_an_empty_part_adds_nothing() -> None:

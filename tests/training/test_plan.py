@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -17,8 +19,10 @@ import pytest
 from pipelines.storage import Store
 from tests.training.test_index import rows_of, with_index
 from training.errors import DamageError, UsageError
+from training.streaming import index as index_module
 from training.streaming import plan as plan_module
 from training.streaming.config import TASKS, PlanConfig, Task
+from training.streaming.hostfile import alone, written_whole
 from training.streaming.index import Index
 from training.streaming.plan import Plan, open_plan
 from training.streaming.source import Source
@@ -131,12 +135,13 @@ def test_an_existing_plan_needs_no_index_part(index: Index, designs: Store, tmp_
     assert again[0] == made[0]
 
 
-@pytest.mark.parametrize("damage", ["cut", "long", "magic", "header", "empty", "starts"])
+@pytest.mark.parametrize("damage", ["cut", "long", "magic", "header", "empty", "starts", "rows", "tasks"])
 def test_a_damaged_file_is_made_anew(
     index: Index, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = open_plan(index, CONFIG, 0, 0, tmp_path).path
-    whole = path.read_bytes()
+    plan = open_plan(index, CONFIG, 0, 0, tmp_path)
+    path, whole = plan.path, plan.path.read_bytes()
+    rows = whole.index(plan.rows.tobytes())
     size = int.from_bytes(whole[8:16], "little")
     first = -(-(48 + size) // 64) * 64
     path.write_bytes(
@@ -147,6 +152,8 @@ def test_a_damaged_file_is_made_anew(
             "header": whole[:60] + b"9" + whole[61:],
             "empty": b"",
             "starts": whole[:first] + b"\1" + whole[first + 1 :],
+            "rows": whole[:rows] + bytes([whole[rows] ^ 1]) + whole[rows + 1 :],
+            "tasks": whole[:-1] + bytes([whole[-1] ^ 1]),
         }[damage]
     )
     open_plan(index, CONFIG, 0, 0, tmp_path)
@@ -155,10 +162,12 @@ def test_a_damaged_file_is_made_anew(
 
 
 def test_damaged_numbers_are_refused_where_they_are_used(index: Index, tmp_path: Path) -> None:
-    path = open_plan(index, CONFIG, 0, 0, tmp_path).path
-    path.write_bytes(path.read_bytes()[:-60] + b"\x7f" * 60)
+    """The file was whole when it was opened."""
     plan = open_plan(index, CONFIG, 0, 0, tmp_path)
-    with pytest.raises(DamageError, match=str(path)):
+    with plan.path.open("r+b") as file:
+        file.seek(-60, os.SEEK_END)
+        file.write(b"\x7f" * 60)
+    with pytest.raises(DamageError, match=str(plan.path)):
         plan[0]
 
 
@@ -175,12 +184,12 @@ def test_a_killed_maker_leaves_nothing_in_the_way(index: Index, tmp_path: Path) 
     assert process.stdout.readline() == "built\n"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not list(tmp_path.glob("plan-*"))
-    assert list(tmp_path.glob(".tmp-*"))
+    assert not list(tmp_path.rglob("plan-*"))
+    assert list(tmp_path.rglob(".tmp-*"))
     start = time.monotonic()
     assert len(open_plan(index, CONFIG, 0, 0, tmp_path)) > 0
     assert time.monotonic() - start < 30
-    assert not list(tmp_path.glob(".tmp-*"))
+    assert not list(tmp_path.rglob(".tmp-*"))
 
 
 def test_old_plans_go(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,3 +205,64 @@ def test_a_folder_that_cannot_be_written_is_the_users_mistake(index: Index, tmp_
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="choose another directory"):
         open_plan(index, CONFIG, 0, 0, tmp_path / "file" / "plans")
+
+
+def test_hosts_that_share_a_folder_leave_each_others_plans_alone(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "KEPT_PLANS", 1)
+    monkeypatch.setattr(platform, "node", lambda: "a/../b")
+    theirs = open_plan(index, CONFIG, 0, 0, tmp_path).path
+    assert theirs.resolve().parent.parent == tmp_path
+    monkeypatch.setattr(platform, "node", lambda: "b")
+    mine = [open_plan(index, CONFIG, 0, epoch, tmp_path).path for epoch in range(2)]
+    assert [path.exists() for path in (theirs, *mine)] == [True, False, True]
+
+
+def test_an_error_within_the_lock_stays_what_it_is(index: Index, tmp_path: Path) -> None:
+    def progress(*_: int) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        open_plan(index, CONFIG, 0, 0, tmp_path, progress)
+    with pytest.raises(UsageError, match=r"cannot keep plans in .*: Is a directory"), alone(tmp_path, "", "plans"):
+        pass
+    with pytest.raises(UsageError, match=r"cannot keep maps in .*: no room"), written_whole(tmp_path / "a", "maps"):
+        raise OSError(28, "no room")
+    assert len(open_plan(index, CONFIG, 0, 0, tmp_path)) > 0
+
+
+def test_a_lock_ends_with_its_block_though_a_process_was_forked_in_it(tmp_path: Path) -> None:
+    """As a fork would, a duplicate of its handle lives on."""
+    lock = tmp_path / "lock"
+    with alone(tmp_path, lock.name, "plans"):
+        (handle,) = (int(link.name) for link in Path("/proc/self/fd").iterdir() if link.resolve() == lock)
+        forked = os.dup(handle)
+    try:
+        with lock.open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(forked)
+
+
+def test_a_design_that_is_there_twice_is_named(designs: Store, tmp_path: Path) -> None:
+    rows = rows_of(designs)
+    rows[41]["key"] = rows[3]["key"]
+    index = with_index(designs, tmp_path / "twice", [rows[:30], rows[30:]])
+    with pytest.raises(DamageError, match=f"{tmp_path}/twice has the design {rows[3]['key']} 2 times"):
+        open_plan(index, CONFIG, 0, 0, tmp_path)
+    rows[41]["key"] = rows[3]["key"][:-1] + ("0" if rows[3]["key"][-1] != "0" else "1")
+    index = with_index(designs, tmp_path / "alike", [rows[:30], rows[30:]])
+    assert open_plan(index, CONFIG, 0, 0, tmp_path).summary.samples == 60
+
+
+def test_large_shards_are_remembered_for_as_long_as_their_window_lasts(
+    index: Index, designs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "KEPT_ROWS", 10)
+    rows = [row | {"shard": "shards/one.tar"} for row in rows_of(designs)]
+    one = with_index(designs, tmp_path / "ds", [rows])
+    plan = open_plan(one, CONFIG, 0, 0, tmp_path)
+    assert (plan.window, open_plan(index, CONFIG, 0, 0, tmp_path).window) == (60, 24)
+    contents(plan, one)
+    assert len(one._at) == 60

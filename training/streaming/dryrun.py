@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -20,18 +20,18 @@ from training.errors import UsageError
 from training.streaming import ranges
 from training.streaming.config import PlanConfig, ReadConfig
 from training.streaming.decode import make_decoder
-from training.streaming.fetch import IN_FLIGHT, LOCAL_GAP, REQUEST_FLOOR
 from training.streaming.geometry import place
 from training.streaming.holes import Holes
 from training.streaming.index import Index
-from training.streaming.jobs import Decoder, Item, Job, spans
+from training.streaming.jobs import Decoder, Job
 from training.streaming.plan import Plan, open_plan
+from training.streaming.planned import planned_job
 from training.streaming.source import Source
 
 SAMPLED_RANKS, SAMPLED_EACH = 4, 64
 """Bytes and requests are counted for so many micro-batches of so many ranks, spread over the epoch."""
 _UNLIMITED = 2**62
-_SCANNED = ("key", "split", "expires", "width", "height", "visible")
+_SCANNED = ("key", "expires", "width", "height", "visible")
 _Floats = npt.NDArray[np.float64]
 
 
@@ -66,9 +66,9 @@ class Reading:
 class DryRun:
     """An epoch as it would be streamed.
 
-    ``samples`` are planned; ``left_out``: those that no task with a weight can use; ``holes``: samples by why they are
-    not delivered though the index has them. ``useful``: share of the budget of all micro-batches that is tokens, those
-    over the budget not counted; ``waste``: the rest. ``largest_canvas``: tokens that the largest canvas would have
+    ``samples`` are planned; ``left_out``: those that no task with a weight can use; ``holes``: planned samples by why
+    they are not delivered. ``useful``: share of the budget of all micro-batches that is planned tokens, holes too; one
+    over the budget counts as full; ``waste``: the rest. ``largest_canvas``: tokens that the largest canvas would have
     without a limit. ``step``: micro-batches of an optimiser step over all ranks.
     """
 
@@ -123,8 +123,9 @@ def dry_run(
         plan = open_plan(index, config, seed, epoch, plan_dir or Path(temporary))
         if len(plan) == 0:
             raise UsageError(_nothing(index, config, plan.summary.ineligible))
-        largest, gone = _scan(index, config, holes)
-        sampled = _sampled(index, plan, make_decoder(decoder, config, seed, holes.withdrawn), world_size)
+        largest, gone = _scan(index, plan, config, holes)
+        made = make_decoder(decoder, config, seed, holes.withdrawn)
+        sampled = _sampled(index, plan, made, holes, epoch, world_size)
         reading = _reading(sampled, read or ReadConfig(), source.local is not None, step)
         return _described(index, config, plan, largest, gone, reading, world_size, step)
 
@@ -171,14 +172,17 @@ def balance(costs: _Floats, world_size: int) -> Balance | None:
     return Balance(float(ratios.mean()), float(ratios.max()))
 
 
-def _scan(index: Index, config: PlanConfig, holes: Holes) -> tuple[int, Counter[str]]:
-    """What a plan does not tell: tokens of the largest canvas without a limit, and the samples that are holes."""
-    largest, reasons = 0, Counter[str]()
+def _scan(index: Index, plan: Plan, config: PlanConfig, holes: Holes) -> tuple[int, Counter[str]]:
+    """What a plan does not tell of its samples: tokens of the largest canvas without a limit, and who is a hole."""
+    largest, reasons, first = 0, Counter[str](), 0
     withdrawn = pa.array(sorted(holes.withdrawn), pa.string())
     unlimited = config.model_copy(update={"max_canvas_tokens": _UNLIMITED})
+    planned = np.zeros(sum(index.counts), np.bool_)
+    planned[plan.rows] = True
     for part in range(len(index.parts)):
         for table in index.scan(part, _SCANNED):
-            rows = table.filter(pc.equal(table["split"], config.split))
+            rows = table.filter(pa.array(planned[first : first + len(table)]))
+            first += len(table)
             if not len(rows):
                 continue
             sizes = np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1)
@@ -190,57 +194,27 @@ def _scan(index: Index, config: PlanConfig, holes: Holes) -> tuple[int, Counter[
     return largest, reasons
 
 
-def _sampled(index: Index, plan: Plan, decoder: Decoder, world_size: int) -> list[list[Job]]:
+def _sampled(index: Index, plan: Plan, decoder: Decoder, holes: Holes, epoch: int, world_size: int) -> list[list[Job]]:
     """For some ranks, consecutive micro-batches of theirs."""
     out, ranks = [], min(world_size, SAMPLED_RANKS, len(plan))
     for rank in range(ranks):
-        positions = range(len(plan) * rank // ranks, len(plan), world_size)
-        out.append([_job(index, plan, decoder, position) for position in islice(positions, SAMPLED_EACH)])
+        positions = islice(range(len(plan) * rank // ranks, len(plan), world_size), SAMPLED_EACH)
+        out.append([planned_job(index, plan, decoder, holes, epoch, position)[0] for position in positions])
     return out
 
 
-def _job(index: Index, plan: Plan, decoder: Decoder, position: int) -> Job:
-    draws, items = plan[position], []
-    for draw, found in zip(draws, index.locate([draw.row for draw in draws]), strict=True):
-        wanted = set(decoder.members([member.name for member in found.members], draw.task))
-        members = tuple(member for member in found.members if member.name in wanted)
-        items.append(Item(found.key, draw.task, draw.partition, draw.tokens, found.shard, members))
-    return Job(0, position, tuple(items))
-
-
 def _reading(sampled: Sequence[Sequence[Job]], read: ReadConfig, local: bool, step: int) -> Reading:
+    """As a Fetcher reads that is well under way, whose groups have grown."""
     size = number = jobs = 0
+    most = ranges.ahead(read, local=local).group
     for stretch in sampled:
-        for group in _groups(stretch, read, local):
-            gap, limit = _shape(group, read, local)
+        for group in ranges.groups(stretch, most, first=most):
+            gap, limit = ranges.shape(group, read, local=local)
             requests = ranges.plan(group, gap=gap, limit=limit)
             size += sum(request.size for request in requests)
             number += len(requests)
             jobs += len(group)
     return Reading(jobs, size / jobs * step, number / jobs * step)
-
-
-def _groups(jobs: Sequence[Job], read: ReadConfig, local: bool) -> Iterator[list[Job]]:
-    """The jobs that a Fetcher plans together once it is under way."""
-    limit = 0 if local else (read.prefetch_bytes - read.prefetch_bytes // IN_FLIGHT) // 2
-    group: list[Job] = []
-    size = 0
-    for job in jobs:
-        if group and size + spans(job)[1] > limit:
-            yield group
-            group, size = [], 0
-        group.append(job)
-        size += spans(job)[1]
-    if group:
-        yield group
-
-
-def _shape(group: Sequence[Job], read: ReadConfig, local: bool) -> tuple[int, int]:
-    """Bytes of the gaps that a Fetcher reads over, and of its largest request."""
-    if local:
-        return LOCAL_GAP, read.request_bytes
-    share = sum(spans(job)[1] for job in group) // read.connections
-    return read.gap_bytes, min(read.request_bytes, max(REQUEST_FLOOR, share))
 
 
 def _nothing(index: Index, config: PlanConfig, ineligible: int) -> str:

@@ -36,7 +36,7 @@ class Index:
     def __init__(self, source: Source, dataset: Dataset) -> None:
         self.source, self.dataset = source, dataset
         self.fingerprint, self.parts = dataset.fingerprint, dataset.index
-        self._parts = [Part(source, name) for name in self.parts]
+        self._parts = [Part(source, name, self.fingerprint, len(self.parts)) for name in self.parts]
         self._starts: list[int] | None = None
         self._lock = threading.Lock()
         self._limit = KEPT_ROWS

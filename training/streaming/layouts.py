@@ -60,7 +60,7 @@ class Layouts:
         """Boxes [M, 4] around the parts of one partition of each of ``designs``, and the design i64 [M] of each.
 
         Raises:
-            DamageError: a design lacks the partition, or it is no partition of the design's layers.
+            DamageError: a design lacks the partition.
         """
         groupings, offsets = _unnest(self.groupings.take(pa.array(designs)))
         if (partitions >= np.diff(offsets)).any():
@@ -69,9 +69,6 @@ class Layouts:
         layers, of_parts = _unnest(parts)
         owner = designs.repeat(np.diff(of_designs))
         places = _places(_numbers(layers), owner.repeat(np.diff(of_parts)), self.offsets)
-        total = (self.offsets[designs + 1] - self.offsets[designs]).sum()
-        if len(places) != total or np.count_nonzero(_mask(places, len(self.boxes))) != total:
-            raise DamageError("the index has a grouping that is no partition of its design's layers")
         filled = np.diff(of_parts) > 0
         starts = of_parts[:-1][filled]
         low, high = np.split(self.boxes.take(places, axis=0).T, 2)
@@ -84,7 +81,7 @@ def read_layouts(table: pa.Table | pa.RecordBatch) -> Layouts:
 
     Raises:
         DamageError: a number is null, a box is null, empty or not on its canvas, a canvas is absurd, a design has no
-            layer, or a restyle pair is of a layer that is not there.
+            layer, a restyle pair is of a layer that is not there, or a grouping is no partition of its design's layers.
     """
     column = {name: _array(table, name) for name in LAYOUT_COLUMNS}
     sizes = np.stack([_numbers(column["width"]), _numbers(column["height"])], axis=1).astype(np.int64)
@@ -99,6 +96,7 @@ def read_layouts(table: pa.Table | pa.RecordBatch) -> Layouts:
     backed = pc.equal(pc.list_element(column["kinds"], 0), str(LayerKind.BACKGROUND)).fill_null(False)
     backed = backed.to_numpy(zero_copy_only=False)
     paired = _paired(column["restyles"], offsets, backed)
+    _check_groupings(column["groupings"], offsets)
     return Layouts(sizes, visible, boxes, offsets, backed, paired, column["groupings"])
 
 
@@ -108,6 +106,22 @@ def _paired(restyles: pa.ListArray, offsets: Int64, backed: npt.NDArray[np.bool_
     mask = _mask(_places(_numbers(layers), owner, offsets), int(offsets[-1]))
     mask[offsets[:-1][backed]] = False
     return np.flatnonzero(mask)
+
+
+def _check_groupings(groupings: pa.ListArray, offsets: Int64) -> None:
+    """All of them, drawn or not: a run does not end in a later epoch for what could be known in the first."""
+    partitions, of_designs = _unnest(groupings)
+    parts, of_partitions = _unnest(partitions)
+    layers, of_parts = _unnest(parts)
+    counts = np.diff(offsets).repeat(np.diff(of_designs))
+    slots = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=slots[1:])
+    each = np.diff(of_parts[of_partitions])
+    if (each != counts).any():
+        raise DamageError("the index has a grouping that is no partition of its design's layers")
+    places = _places(_numbers(layers), np.arange(len(counts)).repeat(each), slots)
+    if not _mask(places, int(slots[-1])).all():
+        raise DamageError("the index has a grouping that is no partition of its design's layers")
 
 
 def _places(layers: Integers, owner: Int64, offsets: Int64) -> Int64:

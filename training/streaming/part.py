@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.design import canonical_json
 from schemas.index import INDEX_SCHEMA
 from training.errors import DamageError
-from training.streaming.hostfile import alone, written_whole
+from training.streaming.hostfile import alone, keep_newest, used, written_whole
 from training.streaming.members import LOCATED, ShardRows
 from training.streaming.source import MissingError, Source
 
@@ -29,24 +31,42 @@ LARGE_GROUP = 16_384
 CUT_ROWS = 1024
 MAX_VALUES = 1024
 """Of a column a row, on average: a row group that claims more is damaged or a bomb."""
+MAX_TEXT = 4096
+"""Bytes of a value; a column that claims more on average, or has a larger one, is no index either."""
+_REPEATED = ("key", "shard", "split", "expires")
+"""Read as dictionaries where they may have a value over MAX_TEXT, which is seen before it is repeated a million times.
+Arrow cannot do so with what lies in lists."""
+_KEPT = "an index's members"
 
 
 class Part:
-    """One parquet file of the index. ``rows``: how many a plan says it has."""
+    """One parquet file of the index of the dataset ``fingerprint``, which has ``parts`` of them.
 
-    def __init__(self, source: Source, name: str) -> None:
-        self._source, self._name = source, name
+    ``rows``: how many a plan says it has. ``folder``: for the file it is cut into, where its row groups are large.
+    """
+
+    def __init__(self, source: Source, name: str, fingerprint: str, parts: int) -> None:
+        self._source, self._name, self._fingerprint = source, name, fingerprint
+        self._cuts_kept = 2 * parts
         self._lock = threading.Lock()
         self.rows: int | None = None
         self.folder: Path | None = None
 
-    def open(self) -> pq.ParquetFile:
-        """Raises DamageError: it is no parquet file, or of another number of rows than it was; ReadError."""
+    def open(self, dictionaries: Sequence[str] = _REPEATED) -> pq.ParquetFile:
+        """The file; ``dictionaries`` are columns to be read as such.
+
+        Raises:
+            DamageError: it is no parquet file, or of another number of rows than it was. ReadError.
+        """
         with self._damaged():
             # By its path Arrow reads a local file without a position, which a forked process would share.
             local = self._source.local
             stream: Any = str(local / self._name) if local is not None else self._source.open(self._name)
-            file = pq.ParquetFile(stream, pre_buffer=local is None)
+            try:
+                file = pq.ParquetFile(stream, pre_buffer=local is None, read_dictionary=list(dictionaries))
+            except KeyError as error:
+                raise DamageError(f"no column {error.args[0]!r}: this is no index") from None
+            _as_many(sum(_group_rows(file.metadata)), file.metadata.num_rows)
         if self.rows not in (None, file.metadata.num_rows):
             raise DamageError(f"{self.url} has {file.metadata.num_rows:,} rows, not {self.rows:,} as the plan says")
         return file
@@ -56,11 +76,16 @@ class Part:
         return self._source.url_of(self._name)
 
     def scan(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        with self._damaged(), self.open() as file:
+        rows = 0
+        with self._damaged(), self.open(()) as unread:
+            doubtful = _doubtful(unread.metadata, columns)
+        with self._damaged(), self.open(doubtful) as file:
             for groups in _runs(file.metadata):
                 _check(file.metadata, groups, columns)
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(columns), use_threads=False):
+                    rows += len(batch)
                     yield _as_index(pa.Table.from_batches([batch]), columns)
+            _as_many(rows, file.metadata.num_rows)
 
     def shards(self, rows: Sequence[int]) -> dict[tuple[int, int], tuple[list[int], ShardRows]]:
         """The shards of ``rows``, sorted, by the row group and their first row in it, with the rows of each."""
@@ -70,6 +95,7 @@ class Part:
                 start, end = self._starts[group : group + 2]
                 _check(self._file.metadata, [group], LOCATED)
                 table = _as_index(self._file.read_row_group(group, columns=list(LOCATED), use_threads=False), LOCATED)
+                _as_many(len(table), end - start)
                 shard = (
                     table.column("shard").combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
                 )
@@ -84,14 +110,17 @@ class Part:
         file = self.open()
         if self.folder is None or max(_group_rows(file.metadata), default=0) <= LARGE_GROUP:
             return file
-        path = self.folder / f"members-{hashlib.sha256(self._name.encode()).hexdigest()[:24]}.parquet"
-        with alone(self.folder, "members.lock"):
+        made_from = canonical_json([self._fingerprint, self._name, str(file.metadata.to_dict())])
+        path = self.folder / f"members-{hashlib.sha256(made_from).hexdigest()[:32]}.parquet"
+        with alone(self.folder, "members.lock", _KEPT):
             cut = _cut(path, file.metadata.num_rows)
             if cut is None:
-                with written_whole(path) as temporary, pq.ParquetWriter(temporary, _schema(LOCATED)) as writer:
+                keep_newest(self.folder, "members-*.parquet", self._cuts_kept - 1)
+                with written_whole(path, _KEPT) as out, pq.ParquetWriter(out, _schema(LOCATED)) as writer:
                     for table in self.scan(LOCATED):
                         writer.write_table(table, row_group_size=CUT_ROWS)
                 cut = pq.ParquetFile(path)
+            used(path)
         return cut
 
     @cached_property
@@ -145,9 +174,14 @@ def _schema(columns: Sequence[str]) -> pa.Schema:
 def _as_index(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """The columns in this order, of the types of the index. Raises DamageError: one is missing or of another type."""
     schema = _schema(columns)
-    missing = set(columns) - set(table.column_names)
-    if missing:
-        raise DamageError(f"no column {min(missing)!r}: this is no index")
+    for name in columns:
+        times = table.column_names.count(name)
+        if times != 1:
+            raise DamageError(f"{times or 'no'} column{'s' * (times > 1)} {name!r}: this is no index")
+    for column in table.columns:
+        for values in column.chunks if pa.types.is_dictionary(column.type) else ():
+            if (pc.max(pc.binary_length(values.dictionary)).as_py() or 0) > MAX_TEXT:
+                raise DamageError(f"the index has a text of more than {MAX_TEXT:,} bytes")
     try:
         return table.select(list(columns)).cast(schema)
     except (pa.ArrowException, ValueError) as error:
@@ -155,7 +189,7 @@ def _as_index(table: pa.Table, columns: Sequence[str]) -> pa.Table:
 
 
 def _check(metadata: Any, groups: Sequence[int], columns: Sequence[str]) -> None:
-    """Refuse row groups that claim more values than an index has, before memory is given for them."""
+    """Refuse row groups that claim more or larger values than an index has, before memory is given for them."""
     wanted = [
         leaf for leaf in range(metadata.num_columns) if metadata.schema.column(leaf).path.split(".")[0] in columns
     ]
@@ -164,6 +198,26 @@ def _check(metadata: Any, groups: Sequence[int], columns: Sequence[str]) -> None
             values = group.column(leaf).num_values
             if not 0 <= values <= MAX_VALUES * (group.num_rows + 1):
                 raise DamageError(f"a row group of {group.num_rows:,} rows claims {values:,} values")
+            size = group.column(leaf).total_uncompressed_size
+            if not 0 <= size <= MAX_TEXT * (values + 1):
+                raise DamageError(f"a row group of {group.num_rows:,} rows claims {size:,} bytes")
+
+
+def _doubtful(metadata: Any, columns: Sequence[str]) -> list[str]:
+    """Of the columns those with a dictionary so large that a value, which may be repeated, may be over MAX_TEXT."""
+    leaves = {metadata.schema.column(leaf).path: leaf for leaf in range(metadata.num_columns)}
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    wanted = [name for name in _REPEATED if name in columns and name in leaves]
+    return [name for name in wanted if any(_may_repeat(group.column(leaves[name])) for group in groups)]
+
+
+def _may_repeat(chunk: Any) -> bool:
+    return bool(chunk.total_uncompressed_size > MAX_TEXT and chunk.has_dictionary_page)
+
+
+def _as_many(rows: int, promised: int) -> None:
+    if rows != promised:
+        raise DamageError(f"{rows:,} rows in its row groups, not {promised:,} as its footer says")
 
 
 def _pick(table: pa.Table, rows: Any) -> pa.Table:

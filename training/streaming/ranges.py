@@ -1,12 +1,28 @@
-"""Which ranges of which shards are read for some micro-batches, and where in their buffers each part goes."""
+"""Which micro-batches are read together, as which ranges of which shards, and where in their buffers each part goes."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from training.streaming.config import ReadConfig
 from training.streaming.jobs import Job, MemberAt, spans
+
+JOB_COST = 4096
+"""Bytes that a job counts for at least, so that empty ones are not taken without end."""
+
+IN_FLIGHT = 4
+"""Answers of remote requests that wait to be copied have this part of ``prefetch_bytes``, the jobs have the rest."""
+
+LOCAL_AHEAD = 32 * 2**20
+"""Of a local file system no more is read ahead: it answers at once, and memory that is used again is warm."""
+
+LOCAL_GAP = 4096
+"""Local ranges that are no further apart (a tar header and its padding) are read by one call."""
+
+REQUEST_FLOOR = 4 * 2**20
+"""A group is not cut into requests of less, however many connections are free."""
 
 
 class Piece(NamedTuple):
@@ -31,6 +47,62 @@ class Request(NamedTuple):
     def numbers(self) -> set[int]:
         """The jobs of the group that need it."""
         return {piece.number for piece in self.pieces}
+
+
+class Ahead(NamedTuple):
+    """Bytes read ahead, at most: of answers that wait to be copied, of jobs, and of the jobs of one group."""
+
+    in_flight: int
+    jobs: int
+    group: int
+
+
+def ahead(read: ReadConfig, *, local: bool) -> Ahead:
+    """Of a local file system every job is its own group, since neighbours cost nothing there."""
+    if local:
+        return Ahead(0, min(read.prefetch_bytes, LOCAL_AHEAD), 0)
+    in_flight = read.prefetch_bytes // IN_FLIGHT
+    jobs = read.prefetch_bytes - in_flight
+    return Ahead(in_flight, jobs, jobs // 2)
+
+
+def cost(job: Job) -> int:
+    """Bytes that a job counts for."""
+    return max(spans(job)[1], JOB_COST)
+
+
+def groups(jobs: Iterable[Job], limit: int, first: int = 0) -> Iterator[list[Job]]:
+    """The jobs that are planned together: as many as cost ``limit`` bytes, at least one.
+
+    The first group ends when it costs ``first``, and each further one when it costs twice the one before. What the
+    iterator raises is raised after the jobs before it.
+    """
+    group: list[Job] = []
+    size, target = 0, min(first, limit)
+    try:
+        for job in jobs:
+            if group and size + cost(job) > limit:
+                yield group
+                group, size, target = [], 0, limit
+            group.append(job)
+            size += cost(job)
+            if size >= target:
+                yield group
+                group, size, target = [], 0, min(2 * size, limit)
+    except Exception:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
+def shape(group: Sequence[Job], read: ReadConfig, *, local: bool) -> tuple[int, int]:
+    """The gap and the limit for ``plan``: requests are enough for all connections, and none is too small."""
+    if local:
+        return LOCAL_GAP, read.request_bytes
+    share = sum(map(cost, group)) // read.connections
+    return read.gap_bytes, min(read.request_bytes, max(REQUEST_FLOOR, share))
 
 
 Wanted = Callable[[int, int, int, MemberAt], bool]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from training.streaming.layouts import LAYOUT_COLUMNS, read_layouts
 
 COLUMNS = ("key", "shard", "split", *LAYOUT_COLUMNS)
 MAX_THREADS = 8
+SUSPECTS, MAX_LOCATED = 16, 4096
+"""Keys of equal first bits that are compared in full, and samples that have them: chance gives not even one."""
 Progress = Callable[[int, int], None]
 """Called with the steps done and all steps, now and then, by any thread but never by two at once."""
 
@@ -81,6 +84,18 @@ def survey(index: Index, config: PlanConfig, seed: int, epoch: int, steps: Steps
     workers = threads or min(MAX_THREADS, len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers) as pool:
         return _joined(list(pool.map(read, range(len(counts)))))
+
+
+def check_unique(index: Index, found: Survey) -> None:
+    """Raises DamageError: the index has a key twice. Keys are compared in full where their first 64 bits are equal."""
+    ascending = np.sort(found.keys)
+    equal = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])[:SUSPECTS]
+    if not len(equal):
+        return
+    rows = found.rows[np.isin(found.keys, equal)][:MAX_LOCATED].tolist()
+    key, times = Counter(located.key for located in index.locate(rows)).most_common(1)[0]
+    if times > 1:
+        raise DamageError(f"the index of {index.source.url} has the design {key} {times} times", key)
 
 
 def _read_part(
