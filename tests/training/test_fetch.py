@@ -29,7 +29,7 @@ from training.streaming.buffers import Buffers
 from training.streaming.config import ReadConfig, Task
 from training.streaming.fetch import Fetched, Fetcher
 from training.streaming.jobs import Item, Job, MemberAt, spans
-from training.streaming.ranges import plan
+from training.streaming.ranges import cost, groups, plan
 from training.streaming.source import MissingError, Source, TransientError
 from training.streaming.transport import BlockingTransport
 
@@ -667,3 +667,25 @@ def test_a_process_that_just_ends_does_end(root: str, url: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, root], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "0", "")
+
+
+def test_the_jobs_of_a_window_are_read_as_whole_shards() -> None:
+    """Shards of 64 samples, each shuffled into micro-batches of four, as a window is."""
+    rng = np.random.default_rng(0)
+    jobs, size = [], 1000
+    for shard in range(6):
+        order = rng.permutation(64)
+        for number in range(0, 64, 4):
+            items = tuple(
+                Item(f"{shard}-{at}", Task.TEXT_TO_LAYERS, -1, 1, f"s{shard}", (MemberAt("x", at * size, size, ""),))
+                for at in order[number : number + 4].tolist()
+            )
+            jobs.append(Job(0, len(jobs), items))
+    limit = 100_000
+    found = list(groups(jobs, limit))
+    assert [job for group in found for job in group] == jobs
+    assert len(found[0]) == 1
+    assert [{item.shard for job in group for item in job.items} for group in found[1:]] == [{f"s{n}"} for n in range(6)]
+    requests = [len(plan(group, gap=0, limit=10**6)) for group in found]
+    assert requests[2:] == [1] * 5 and requests[1] <= 5
+    assert all(len(group) == 1 or sum(map(cost, group)) <= limit for group in groups(jobs, 40_000))

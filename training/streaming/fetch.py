@@ -1,9 +1,10 @@
 """The bytes of micro-batches, read ahead of their consumer in few large requests.
 
 A thread takes jobs from their iterator, plans the ranges of a group of them together and sends the requests off; the
-consumer gets every job in its order once its bytes are there. The first group is one job, so that it comes at once, and
-each further group twice the one before, up to half of what may be read ahead: so the next is under way while one is
-consumed. Of a local file system every job is its own group, since neighbours cost nothing there.
+consumer gets every job in its order once its bytes are there. The first group is one job, so that it comes at once.
+Each further one has up to half of what may be read ahead, so that the next is under way while one is consumed, and ends
+with its shards, so that these are read from end to end. Of a local file system every job is its own group, since
+neighbours cost nothing there.
 """
 
 from __future__ import annotations

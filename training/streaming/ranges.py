@@ -21,7 +21,7 @@ LOCAL_AHEAD = 32 * 2**20
 LOCAL_GAP = 4096
 """Local ranges that are no further apart (a tar header and its padding) are read by one call."""
 
-REQUEST_FLOOR = 4 * 2**20
+REQUEST_FLOOR = 8 * 2**20
 """A group is not cut into requests of less, however many connections are free."""
 
 
@@ -74,21 +74,25 @@ def cost(job: Job) -> int:
 def groups(jobs: Iterable[Job], limit: int, first: int = 0) -> Iterator[list[Job]]:
     """The jobs that are planned together: as many as cost ``limit`` bytes, at least one.
 
-    The first group ends when it costs ``first``, and each further one when it costs twice the one before. What the
-    iterator raises is raised after the jobs before it.
+    The first group ends when it costs ``first``. A further one that costs half the limit ends where its shards end: the
+    jobs of a window need all of its shards, in pieces, so that together they are whole shards. What the iterator raises
+    is raised after the jobs before it.
     """
     group: list[Job] = []
+    shards: set[str] = set()
     size, target = 0, min(first, limit)
     try:
         for job in jobs:
-            if group and size + cost(job) > limit:
+            apart = shards.isdisjoint(item.shard for item in job.items)
+            if group and (size + cost(job) > limit or (apart and 2 * size >= limit)):
                 yield group
-                group, size, target = [], 0, limit
+                group, shards, size, target = [], set(), 0, limit
             group.append(job)
+            shards.update(item.shard for item in job.items)
             size += cost(job)
             if size >= target:
                 yield group
-                group, size, target = [], 0, min(2 * size, limit)
+                group, shards, size, target = [], set(), 0, limit
     except Exception:
         if group:
             yield group
