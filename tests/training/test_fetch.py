@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +254,7 @@ def test_neighbours_are_one_request(root: str) -> None:
 # ---- how far ahead
 
 
-def test_the_first_job_comes_at_once_and_groups_grow(root: str) -> None:
+def test_jobs_are_taken_when_somebody_asks_and_read_together(root: str) -> None:
     taken: list[int] = []
 
     def jobs() -> Iterator[Job]:
@@ -271,8 +270,7 @@ def test_the_first_job_comes_at_once_and_groups_grow(root: str) -> None:
         stream = fetcher.fetch(jobs())
         assert taken == []  # lazy until somebody asks
         assert len(list(stream)) == len(JOBS)
-    assert sizes[0] == 1
-    assert all(a <= b for a, b in pairwise(sizes[:-1]))
+    assert sum(sizes) == len(JOBS)
     assert max(sizes) > 4
 
 
@@ -684,8 +682,6 @@ def test_the_jobs_of_a_window_are_read_as_whole_shards() -> None:
     limit = 100_000
     found = list(groups(jobs, limit))
     assert [job for group in found for job in group] == jobs
-    assert len(found[0]) == 1
-    assert [{item.shard for job in group for item in job.items} for group in found[1:]] == [{f"s{n}"} for n in range(6)]
-    requests = [len(plan(group, gap=0, limit=10**6)) for group in found]
-    assert requests[2:] == [1] * 5 and requests[1] <= 5
+    assert [{item.shard for job in group for item in job.items} for group in found] == [{f"s{n}"} for n in range(6)]
+    assert [len(plan(group, gap=0, limit=10**6)) for group in found] == [1] * 6
     assert all(len(group) == 1 or sum(map(cost, group)) <= limit for group in groups(jobs, 40_000))

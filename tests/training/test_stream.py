@@ -113,16 +113,16 @@ def test_one_iterator_lives_at_a_time(designs: Store, whole: list[MicroBatch]) -
     assert one.state_dict()["position"] == 3
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_epochs_leave_no_files_open(designs: Store, workers: int) -> None:
     one = stream(designs, workers=workers)
+    list(one)  # all shards are open now
     counts = []
-    for _ in range(3):
-        list(one)
+    for _ in range(8):
         next(iter(one))
         gc.collect()
         counts.append(len(list(Path("/proc/self/fd").iterdir())))
-    assert counts[2] <= counts[1]
+    assert counts[-1] - counts[1] < 4
 
 
 def test_answers_of_any_length(designs: Store) -> None:
@@ -192,11 +192,11 @@ def test_batches_that_are_kept_stay_as_they_are(designs: Store, whole: list[Micr
 
 
 def test_an_abandoned_stream_leaves_nothing_behind(designs: Store) -> None:
-    before = set(threading.enumerate())
+    before, others = set(threading.enumerate()), children_of(os.getpid())
     iterator = iter(stream(designs, workers=2))
     batch = next(iterator)
-    workers = children_of(os.getpid())
-    assert len(workers) >= 2
+    workers = children_of(os.getpid()) - others
+    assert len(workers) == 2
     del iterator
     gc.collect()
     for worker in workers:

@@ -105,7 +105,7 @@ class ReadConfig(BaseModel):
 
     prefetch_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     gap_bytes: Annotated[int, Field(ge=0)] = 256 * 2**10
-    request_bytes: Annotated[int, Field(ge=1)] = 16 * 2**20
+    request_bytes: Annotated[int, Field(ge=1)] = 32 * 2**20
     connections: Annotated[int, Field(ge=1, le=1024)] = 16
     attempts: Annotated[int, Field(ge=1, le=100)] = 5
     timeout: Annotated[float, Field(gt=0)] = 60.0

@@ -1,10 +1,9 @@
 """The bytes of micro-batches, read ahead of their consumer in few large requests.
 
 A thread takes jobs from their iterator, plans the ranges of a group of them together and sends the requests off; the
-consumer gets every job in its order once its bytes are there. The first group is one job, so that it comes at once.
-Each further one has up to half of what may be read ahead, so that the next is under way while one is consumed, and ends
-with its shards, so that these are read from end to end. Of a local file system every job is its own group, since
-neighbours cost nothing there.
+consumer gets every job in its order once its bytes are there. A group has up to half of what may be read ahead, so that
+the next is under way while one is consumed, and ends with its shards, so that these are read from end to end. Of a
+local file system every job is its own group, since neighbours cost nothing there.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from training.streaming.buffers import Buffers
 from training.streaming.cache import Cache
 from training.streaming.config import ReadConfig
 from training.streaming.jobs import Item, Job, MemberAt, spans
-from training.streaming.ranges import Piece, Request, ahead, cost, groups, plan, shape
+from training.streaming.ranges import LOCAL_GAP, Piece, Request, ahead, cost, groups, plan
 from training.streaming.source import MissingError, Source, TransientError
 from training.streaming.transport import BlockingTransport, Load, LoopTransport, ShortError, Stats, Transport
 
@@ -219,8 +218,9 @@ class _Run:
     def _send(self, group: Sequence[Job]) -> None:
         """Plan the requests of some jobs and have them carried out."""
         pending = [self._prepare(job) for job in group]
-        gap, limit = shape(group, self._fetcher.config, local=self._local)
-        requests = plan(group, gap=gap, limit=limit, wanted=partial(self._wanted, pending))
+        config = self._fetcher.config
+        gap = LOCAL_GAP if self._local else config.gap_bytes
+        requests = plan(group, gap=gap, limit=config.request_bytes, wanted=partial(self._wanted, pending))
         loads = []
         for request in requests:
             targets = [pending[p.number].fetched.buffer[p.at : p.at + p.size] for p in request.pieces]

@@ -21,9 +21,6 @@ LOCAL_AHEAD = 32 * 2**20
 LOCAL_GAP = 4096
 """Local ranges that are no further apart (a tar header and its padding) are read by one call."""
 
-REQUEST_FLOOR = 8 * 2**20
-"""A group is not cut into requests of less, however many connections are free."""
-
 
 class Piece(NamedTuple):
     """A member, or a part of a large one. ``at``: its place in the buffer of the job ``number`` of the group."""
@@ -71,42 +68,30 @@ def cost(job: Job) -> int:
     return max(spans(job)[1], JOB_COST)
 
 
-def groups(jobs: Iterable[Job], limit: int, first: int = 0) -> Iterator[list[Job]]:
+def groups(jobs: Iterable[Job], limit: int) -> Iterator[list[Job]]:
     """The jobs that are planned together: as many as cost ``limit`` bytes, at least one.
 
-    The first group ends when it costs ``first``. A further one that costs half the limit ends where its shards end: the
-    jobs of a window need all of its shards, in pieces, so that together they are whole shards. What the iterator raises
-    is raised after the jobs before it.
+    A group that costs half the limit ends where its shards end: the jobs of a window need all of its shards, in pieces,
+    so that together they are whole shards. What the iterator raises is raised after the jobs before it.
     """
     group: list[Job] = []
     shards: set[str] = set()
-    size, target = 0, min(first, limit)
+    size = 0
     try:
         for job in jobs:
             apart = shards.isdisjoint(item.shard for item in job.items)
             if group and (size + cost(job) > limit or (apart and 2 * size >= limit)):
                 yield group
-                group, shards, size, target = [], set(), 0, limit
+                group, shards, size = [], set(), 0
             group.append(job)
             shards.update(item.shard for item in job.items)
             size += cost(job)
-            if size >= target:
-                yield group
-                group, shards, size, target = [], set(), 0, limit
     except Exception:
         if group:
             yield group
         raise
     if group:
         yield group
-
-
-def shape(group: Sequence[Job], read: ReadConfig, *, local: bool) -> tuple[int, int]:
-    """The gap and the limit for ``plan``: requests are enough for all connections, and none is too small."""
-    if local:
-        return LOCAL_GAP, read.request_bytes
-    share = sum(map(cost, group)) // read.connections
-    return read.gap_bytes, min(read.request_bytes, max(REQUEST_FLOOR, share))
 
 
 Wanted = Callable[[int, int, int, MemberAt], bool]
