@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import signal
 import socket
 import sys
 import threading
@@ -22,11 +21,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
-from types import FrameType
 from urllib.parse import urlsplit
 
 from infra.s3.relay import Session
 from infra.s3.rules import Fault, Rules, Tally
+from infra.s3.serve import asked_to_stop, say
 from infra.s3.wire import Channel
 
 __all__ = ["Fault", "Proxy", "Tally", "faulty"]
@@ -98,13 +97,7 @@ def main() -> int:
         help='a rule, such as {"kind": "cut", "path": "shards/", "times": 1}',
     )  # fmt: skip
     arguments = parser.parse_args()
-    asked = threading.Event()
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        asked.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    asked = asked_to_stop()
     try:
         faults = [Fault(**json.loads(text)) for text in arguments.fault]
         if arguments.latency_ms:
@@ -112,18 +105,13 @@ def main() -> int:
         if arguments.bytes_per_second:
             faults.append(Fault("slow", rate=arguments.bytes_per_second))
         with faulty(arguments.endpoint, *faults, port=arguments.port) as proxy:
-            _say({"endpoint": proxy.endpoint})
+            say({"endpoint": proxy.endpoint})
             asked.wait()
-            _say({verb: asdict(proxy.total(verb)) for verb in sorted({verb for verb, _ in proxy.requests})})
+            say({verb: asdict(proxy.total(verb)) for verb in sorted({verb for verb, _ in proxy.requests})})
     except (ValueError, TypeError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-def _say(what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

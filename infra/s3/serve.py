@@ -135,13 +135,8 @@ def _stop(children: list[subprocess.Popen[bytes]]) -> None:
             child.wait()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m infra.s3.serve", description="Serve S3 on loopback from a directory."
-    )
-    parser.add_argument("root", type=Path, help="the directory that holds the objects")
-    parser.add_argument("--port", type=int, default=0, help="port of the S3 endpoint; 0 takes a free one")
-    arguments = parser.parse_args()
+def asked_to_stop() -> threading.Event:
+    """Set by SIGTERM or SIGINT from now on."""
     asked = threading.Event()
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -149,10 +144,26 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    return asked
+
+
+def say(what: object) -> None:
+    """Print one line of JSON at once, for the process that started this one."""
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.s3.serve", description="Serve S3 on loopback from a directory."
+    )
+    parser.add_argument("root", type=Path, help="the directory that holds the objects")
+    parser.add_argument("--port", type=int, default=0, help="port of the S3 endpoint; 0 takes a free one")
+    arguments = parser.parse_args()
+    asked = asked_to_stop()
     try:
         with serving(arguments.root, arguments.port) as (server, children):
-            sys.stdout.write(json.dumps(asdict(server)) + "\n")
-            sys.stdout.flush()
+            say(asdict(server))
             while not asked.wait(0.5):
                 if any(child.poll() is not None for child in children):
                     raise ServerError(f"a server ended by itself; logs are in {arguments.root / 'log'}")

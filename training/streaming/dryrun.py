@@ -206,11 +206,10 @@ def _sampled(index: Index, plan: Plan, decoder: Decoder, holes: Holes, epoch: in
 def _reading(sampled: Sequence[Sequence[Job]], read: ReadConfig, local: bool, step: int) -> Reading:
     """As a Fetcher reads."""
     size = number = jobs = 0
-    most = ranges.ahead(read, local=local).group
+    ahead = ranges.ahead(read, local=local)
     for stretch in sampled:
-        for group in ranges.groups(stretch, most):
-            gap = ranges.LOCAL_GAP if local else read.gap_bytes
-            requests = ranges.plan(group, gap=gap, limit=read.request_bytes)
+        for group in ranges.groups(stretch, ahead.group):
+            requests = ranges.plan(group, gap=ahead.gap, limit=read.request_bytes)
             size += sum(request.size for request in requests)
             number += len(requests)
             jobs += len(group)

@@ -23,7 +23,7 @@ from training.streaming.buffers import Buffers
 from training.streaming.cache import Cache
 from training.streaming.config import ReadConfig
 from training.streaming.jobs import Item, Job, MemberAt, spans
-from training.streaming.ranges import LOCAL_GAP, Piece, Request, ahead, cost, groups, plan
+from training.streaming.ranges import Piece, Request, ahead, cost, groups, plan
 from training.streaming.source import MissingError, Source, TransientError
 from training.streaming.transport import BlockingTransport, Load, LoopTransport, ShortError, Stats, Transport
 
@@ -133,7 +133,7 @@ class _Run:
         self._fetcher, self._jobs, self._cache = fetcher, jobs, cache
         self._stats = fetcher.stats
         self._local = source.local is not None
-        in_flight, self._limit, self._group_limit = ahead(config, local=self._local)
+        in_flight, self._limit, self._group_limit, self._gap = ahead(config, local=self._local)
         self._changed = threading.Condition()
         self._pending: deque[_Pending] = deque()
         self._held = 0
@@ -218,9 +218,8 @@ class _Run:
     def _send(self, group: Sequence[Job]) -> None:
         """Plan the requests of some jobs and have them carried out."""
         pending = [self._prepare(job) for job in group]
-        config = self._fetcher.config
-        gap = LOCAL_GAP if self._local else config.gap_bytes
-        requests = plan(group, gap=gap, limit=config.request_bytes, wanted=partial(self._wanted, pending))
+        limit = self._fetcher.config.request_bytes
+        requests = plan(group, gap=self._gap, limit=limit, wanted=partial(self._wanted, pending))
         loads = []
         for request in requests:
             targets = [pending[p.number].fetched.buffer[p.at : p.at + p.size] for p in request.pieces]

@@ -47,20 +47,24 @@ class Request(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """Bytes read ahead, at most: of answers that wait to be copied, of jobs, and of the jobs of one group."""
+    """Bytes read ahead, at most: of answers that wait to be copied, of jobs, and of the jobs of one group.
+
+    ``gap``: bytes between two ranges of a shard that are read over.
+    """
 
     in_flight: int
     jobs: int
     group: int
+    gap: int
 
 
 def ahead(read: ReadConfig, *, local: bool) -> Ahead:
     """Of a local file system every job is its own group, since neighbours cost nothing there."""
     if local:
-        return Ahead(0, min(read.prefetch_bytes, LOCAL_AHEAD), 0)
+        return Ahead(0, min(read.prefetch_bytes, LOCAL_AHEAD), 0, LOCAL_GAP)
     in_flight = read.prefetch_bytes // IN_FLIGHT
     jobs = read.prefetch_bytes - in_flight
-    return Ahead(in_flight, jobs, jobs // 2)
+    return Ahead(in_flight, jobs, jobs // 2, read.gap_bytes)
 
 
 def cost(job: Job) -> int:
