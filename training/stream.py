@@ -193,7 +193,7 @@ class DesignStream(IterableDataset[MicroBatch]):
         """The plan to go on with; after the end of an epoch that of the next."""
         plan = self.plan()
         if len(plan) == 0:
-            raise UsageError(f"no sample of the split {self.config.split!r} can be used for {_named(self.config)}")
+            raise UsageError(f"no sample of the split {self.config.split!r} can be used for {self.config.wanted_tasks}")
         if self._position >= len(plan) and not self._spent:
             self.epoch, self._position = self.epoch + 1, 0
             plan = self.plan()
@@ -275,10 +275,6 @@ def default_plan_dir() -> Path:
         return (Path(ours) if ours else Path(users or Path.home() / ".cache") / "acetate") / "plans"
     except RuntimeError:
         raise UsageError("this user has no home for plans: set plan_dir, or ACETATE_CACHE") from None
-
-
-def _named(config: PlanConfig) -> str:
-    return ", ".join(task for task, weight in config.tasks.items() if weight)
 
 
 def _counted(what: str, counts: Mapping[str, int]) -> str:

@@ -71,6 +71,11 @@ class PlanConfig(BaseModel):
         """Tokens of the largest canvas."""
         return self.max_canvas_tokens or 4 * max(1, round(self.resolution / self.token_px)) ** 2
 
+    @property
+    def wanted_tasks(self) -> str:
+        """The tasks with a weight, for a message."""
+        return ", ".join(task for task, weight in self.tasks.items() if weight)
+
     def hash(self) -> str:
         """16 hex digits over every setting: what a state says of the plan beside data, seed and epoch."""
         settings = {"version": PLAN_VERSION, **self.model_dump(mode="json")}

@@ -218,7 +218,6 @@ def _reading(sampled: Sequence[Sequence[Job]], read: ReadConfig, local: bool, st
 
 def _nothing(index: Index, config: PlanConfig, ineligible: int) -> str:
     if ineligible:
-        named = ", ".join(task for task, weight in config.tasks.items() if weight)
-        return f"none of the {ineligible:,} samples of the split {config.split!r} can be used for {named}"
+        return f"none of the {ineligible:,} samples of the split {config.split!r} can be used for {config.wanted_tasks}"
     there = ", ".join(f"{name} ({count:,})" for name, count in sorted(index.dataset.splits.items()))
     return f"the split {config.split!r} has no sample; the splits of {index.source.url} are {there or 'empty'}"
