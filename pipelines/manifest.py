@@ -135,7 +135,7 @@ def _rows(path: str, data: bytes) -> tuple[set[str], Iterable[Mapping[str, Any]]
     suffix = path.rpartition(".")[2].lower()
     try:
         if suffix == "parquet":
-            table = pq.read_table(io.BytesIO(data))
+            table = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
             return set(table.column_names), table.to_pylist()
         text = data.decode("utf-8-sig")
         if suffix in ("jsonl", "ndjson"):

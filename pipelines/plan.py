@@ -273,7 +273,7 @@ def _undamaged(name: str) -> Iterator[None]:
 
 
 def _read_unit(table: pq.ParquetFile, unit: int) -> list[PlanRow]:
-    return [PlanRow.model_validate(row) for row in table.read_row_group(unit).to_pylist()]
+    return [PlanRow.model_validate(row) for row in table.read_row_group(unit, use_threads=False).to_pylist()]
 
 
 def _new_units(

@@ -188,7 +188,9 @@ def batches(store: Store, names: Iterable[str], columns: Sequence[str] | None = 
             with store.open(name) as source:
                 parquet = pq.ParquetFile(source)
                 for group in range(parquet.num_row_groups):
-                    yield parquet.read_row_group(group, columns=None if columns is None else list(columns))
+                    yield parquet.read_row_group(
+                        group, columns=None if columns is None else list(columns), use_threads=False
+                    )
         except pa.ArrowException as error:
             raise StoreError(f"{name} is damaged: {str(error).splitlines()[0]}") from None
 

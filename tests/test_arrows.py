@@ -109,3 +109,13 @@ def test_formats_and_flatten_share_the_tree_alone() -> None:
         }
         other = "pipelines.flatten" if path.parent.name == "formats" else "pipelines.formats"
         assert {name for name in names if name.startswith(other)} <= SHARED, path
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_parquet_is_read_without_arrows_threads(module: str) -> None:
+    """A thread of Arrow that still holds a Python file when the interpreter ends aborts the process (arrow#34314)."""
+    for call in (node for node in ast.walk(parsed(module)) if isinstance(node, ast.Call)):
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        assert name != "read_table", f"{module}:{call.lineno}"
+        if name in ("read_row_group", "read_row_groups", "iter_batches"):
+            assert any(word.arg == "use_threads" for word in call.keywords), f"{module}:{call.lineno}"

@@ -115,7 +115,7 @@ def _row(stream: Any, row: int, limits: ReadLimits) -> dict[str, Any]:
 def _in_group(file: Any, group: int, row: int, labels: dict[str, list[str]], limits: ReadLimits) -> dict[str, Any]:
     """The row of a row group, as far as ROW_SCHEMA knows it, its size checked before there are Python objects."""
     columns = [name for name in ROW_SCHEMA.names if name in file.schema_arrow.names]
-    batches = file.iter_batches(batch_size=1, row_groups=[group], columns=columns)
+    batches = file.iter_batches(batch_size=1, row_groups=[group], columns=columns, use_threads=False)
     batch = next(islice(batches, row, None), None)
     if batch is None:
         raise ValueError("a row group is shorter than its metadata says")

@@ -36,7 +36,10 @@ def row_groups(
         with store.open(path) as stream:
             parquet = pq.ParquetFile(stream)
             for group in range(parquet.num_row_groups):
-                yield Place(path, group), parquet.read_row_group(group, columns=list(columns)).to_pydict()
+                yield (
+                    Place(path, group),
+                    parquet.read_row_group(group, columns=list(columns), use_threads=False).to_pydict(),
+                )
 
 
 def entries(store: Store, places: dict[str, Place]) -> dict[str, Entry]:
@@ -44,7 +47,9 @@ def entries(store: Store, places: dict[str, Place]) -> dict[str, Entry]:
     found = {}
     for place in sorted(set(places.values())):
         with store.open(place.path) as stream:
-            table = pq.ParquetFile(stream).read_row_group(place.group, columns=list(Entry.model_fields))
+            table = pq.ParquetFile(stream).read_row_group(
+                place.group, columns=list(Entry.model_fields), use_threads=False
+            )
         for position, key in enumerate(table.column("key").to_pylist()):
             if places.get(key) == place:
                 found[key] = Entry.model_validate(table.slice(position, 1).to_pylist()[0])

@@ -55,7 +55,7 @@ class Tables:
         """The rows of tables in order, at most ``rows`` at a time."""
         for name in names:
             with self._store.open(name) as source:
-                for batch in pq.ParquetFile(source).iter_batches(rows, columns=columns):
+                for batch in pq.ParquetFile(source).iter_batches(rows, columns=columns, use_threads=False):
                     yield pa.Table.from_batches([batch])
 
     def columns(self, names: Iterable[str], columns: Sequence[str], schema: pa.Schema) -> pa.Table:
