@@ -44,7 +44,7 @@ class Recipe:
     distinct: int = 32
     side: int = 1024
     layers: int = 11
-    latents: int = 1024
+    latents: int = 4096
     tokens: int = 2850
 
 

@@ -41,6 +41,8 @@ pipeline = {name}-server
 
 [app:{name}-server]
 use = egg:swift#{name}
+disk_chunk_size = 1048576
+network_chunk_size = 1048576
 """
 
 _FILTERS = (
@@ -71,7 +73,7 @@ def write(root: Path, ports: dict[str, int]) -> None:
 def _proxy(memcache: int) -> str:
     sections = [
         f"\n[pipeline:main]\npipeline = {' '.join(_FILTERS)} proxy-server",
-        "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true",
+        "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\nobject_chunk_size = 1048576\nclient_chunk_size = 1048576",
     ]
     for name in _FILTERS:
         options = _FILTER_OPTIONS.get(name, f"use = egg:swift#{name}").format(memcache=memcache)
