@@ -45,6 +45,13 @@ disk_chunk_size = 1048576
 network_chunk_size = 1048576
 """
 
+_PROXY = """\
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+object_chunk_size = 1048576
+client_chunk_size = 1048576"""
+
 _FILTERS = (
     "catch_errors", "gatekeeper", "healthcheck", "cache", "listing_formats", "bulk", "s3api", "tempauth", "copy", "slo",
     "dlo", "versioned_writes", "symlink",
@@ -73,7 +80,7 @@ def write(root: Path, ports: dict[str, int]) -> None:
 def _proxy(memcache: int) -> str:
     sections = [
         f"\n[pipeline:main]\npipeline = {' '.join(_FILTERS)} proxy-server",
-        "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\nobject_chunk_size = 1048576\nclient_chunk_size = 1048576",
+        _PROXY,
     ]
     for name in _FILTERS:
         options = _FILTER_OPTIONS.get(name, f"use = egg:swift#{name}").format(memcache=memcache)
