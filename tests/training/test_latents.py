@@ -78,7 +78,7 @@ def test_an_empty_micro_batch() -> None:
         (b"", "damaged latents"),
         (struct.pack("<Q", 2**40) + bytes(100), "damaged latents"),
         (save({"a": tensor(4)})[:-1], "damaged latents"),
-        (raw("F32", [2**40, 2**20], bytes(24)), "damaged latents"),
+        (raw("F32", [2**40, 2**20], bytes(24)), "more than its bytes"),
         (raw("F32", [2, 6], bytes(24)), "damaged latents"),
         (save({"a": np.zeros((2, 3, 4), np.float32)}), "not .n, dim."),
         (save({"a": np.zeros((2, 3), np.int64)}), "not .n, dim."),

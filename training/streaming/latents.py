@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, deserialize
+from pydantic import BaseModel, NonNegativeInt
 
 from training.errors import DamageError
 from training.streaming.config import PlanConfig, Task
@@ -18,8 +19,18 @@ from training.streaming.jobs import BF16, Allocate, Decoded, Job, Loaded
 
 LATENTS = "latents.safetensors"
 MAX_DIM = 2**20
+_LENGTH = 8
+"""Bytes of the length of a header."""
 _BF16 = "BF16"
 _DTYPES = {"F32": np.float32, "F16": np.float16, _BF16: np.uint16, "U8": np.uint8, "I8": np.int8}
+
+
+class _Entry(BaseModel):
+    """What the header says of a tensor."""
+
+    dtype: str
+    shape: list[NonNegativeInt]
+    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
 
 
 class LatentDecoder:
@@ -78,7 +89,7 @@ class _Tensor:
     dtype: str
     rows: int
     dim: int
-    data: bytearray
+    data: memoryview
 
     def values(self) -> npt.NDArray[Any]:
         return np.frombuffer(self.data, _DTYPES[self.dtype]).reshape(self.rows, self.dim)
@@ -89,17 +100,37 @@ def _tensors(loaded: Loaded) -> list[_Tensor]:
     if LATENTS not in loaded.members:
         raise DamageError(f"design {key}: no member {LATENTS!r}", key)
     try:
-        # Checks every size against the bytes that are there.
-        found = deserialize(bytes(loaded.members[LATENTS]))  # type: ignore[no-untyped-call]
-    except SafetensorError as error:
-        raise DamageError(f"design {key}: damaged latents: {error}", key) from None
-    tensors = []
-    for name, tensor in sorted(found, key=itemgetter(0)):
-        shape, dtype = tensor["shape"], tensor["dtype"]
-        if len(shape) != 2 or dtype not in _DTYPES:
-            raise DamageError(f"design {key}: latents {name!r} are {dtype} {shape}, not [n, dim] of a known dtype", key)
-        # Where one side is 0 no bytes bound the other.
-        if shape[0] * max(1, shape[1]) > len(loaded.members[LATENTS]) or shape[1] > MAX_DIM:
-            raise DamageError(f"design {key}: latents {name!r} of {shape} are more than its bytes can be", key)
-        tensors.append(_Tensor(dtype, shape[0], shape[1], tensor["data"]))
-    return tensors
+        return _views(memoryview(loaded.members[LATENTS]))
+    except _LatentsError as error:
+        raise DamageError(f"design {key}: {error}", key) from None
+
+
+class _LatentsError(ValueError):
+    """Bytes that are no latents."""
+
+
+def _views(data: memoryview) -> list[_Tensor]:
+    """The tensors of a safetensors file, by name, without a copy; the library makes two of all of them."""
+    end = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
+    if not _LENGTH < end <= len(data):
+        raise _LatentsError("damaged latents: their header is cut off")
+    try:
+        header = json.loads(bytes(data[_LENGTH:end]))
+        found = {name: _Entry.model_validate(entry) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, AttributeError, RecursionError) as error:  # what pydantic and JSON raise are ValueErrors
+        raise _LatentsError(f"damaged latents: {str(error).splitlines()[0]}") from None
+    out, at = [], 0
+    for name, entry in sorted(found.items(), key=lambda pair: pair[1].data_offsets):
+        start, stop = entry.data_offsets
+        if len(entry.shape) != 2 or entry.dtype not in _DTYPES:
+            raise _LatentsError(f"latents {name!r} are {entry.dtype} {entry.shape}, not [n, dim] of a known dtype")
+        rows, dim = entry.shape
+        if rows > len(data) or dim > MAX_DIM:  # where one side is 0 no bytes bound the other
+            raise _LatentsError(f"latents {name!r} of {entry.shape} are more than its bytes can be")
+        if start != at or stop - start != rows * dim * np.dtype(_DTYPES[entry.dtype]).itemsize:
+            raise _LatentsError(f"damaged latents: {name!r} of {entry.shape} lie at {start} to {stop}")
+        out.append((name, _Tensor(entry.dtype, rows, dim, data[end + start : end + stop])))
+        at = stop
+    if end + at != len(data):
+        raise _LatentsError(f"damaged latents: {len(data) - end} bytes, {at} of them in tensors")
+    return [tensor for _, tensor in sorted(out, key=itemgetter(0))]
