@@ -19,7 +19,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: setup demo test test-all lint format bench peers constraints clean
+.PHONY: setup demo test test-all lint format bench peers installed-peers constraints clean
 
 setup: $(STAMP)
 
@@ -56,8 +56,11 @@ bench: $(STAMP)
 		$(BIN)/python -m "$$(echo "$${script%.py}" | tr / .)" || exit 1; \
 	done
 
-# What infra.bench.stream measures streaming against.
-peers: $(STAMP)
+# What infra.bench.stream is measured against, apart: it brings a torchvision that does not load beside this torch.
+peers:
+	$(MAKE) installed-peers VENV=.venv-peers
+
+installed-peers: $(STAMP)
 	$(INSTALL) --requirement infra/bench/peers.txt
 
 # Resolved from the public index alone, for every platform: wheel directories of this machine are left out.
