@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.tasks import LAYOUTS, RESTYLE_PROMPT
 from schemas.design import Caption, Captions, Design, Text, TextRun
 from schemas.geometry import Box
 from tests.training.design_strategies import configs, design_of, designs, table_of
 from training.errors import DamageError
 from training.streaming.config import TASKS, PlanConfig, Task
 from training.streaming.draws import draw_subset
-from training.streaming.layout import RESTYLE_PROMPT, Region, count_tokens, foregrounds, prompt, regions
+from training.streaming.layout import Region, count_tokens, foregrounds, prompt, regions
 from training.streaming.layouts import read_layouts
 
 # Scale 1 and tokens of 10 px; the visible box of 100 x 100 px begins at (20, 20) of a canvas of 150 x 120 px.
@@ -24,6 +27,7 @@ SIZE, VISIBLE = (150, 120), Box(20, 20, 120, 120)
 BOXES = [Box(10, 20, 130, 120), Box(20, 20, 30, 30), Box(40, 40, 60, 50), Box(100, 100, 150, 120)]
 DESIGN = design_of(SIZE, VISIBLE, BOXES, parts=[((0,), (1, 3), (2,))], pairs=[3, 0, 1])
 SHOWN, WHOLE = Box(2, 2, 12, 12), Box(0, 0, 15, 12)
+LAYERED = [task for task in TASKS if LAYOUTS[task].layers]
 TOKENS = [Box(1, 2, 13, 12), Box(2, 2, 3, 3), Box(4, 4, 6, 5), Box(10, 10, 15, 12)]
 
 
@@ -53,7 +57,7 @@ def test_planned_tokens_are_those_of_the_regions(data: st.DataObject, some: list
 
 
 @settings(max_examples=60)
-@given(designs(), st.sampled_from(TASKS), st.integers(0, 99))
+@given(designs(), st.sampled_from(LAYERED), st.integers(0, 99))
 def test_every_layer_is_in_one_region_and_only_targets_are_noised(design: Design, task: Task, epoch: int) -> None:
     subset = draw_subset(design, task, 0, epoch)
     made = [r for r in of(task, -1, subset, design) if not r.condition]
@@ -103,7 +107,15 @@ def test_restyle_has_a_condition_in_the_place_of_each_target() -> None:
     assert counted(DESIGN, Task.RESTYLE, -1, CONFIG) == 180 + 120 + 1 + 2 + 10 + (1 + 10)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [Task.TEXT_TO_RGB, Task.TEXT_TO_RGBA])
+def test_a_picture_alone_is_that_of_the_visible_box(task: Task) -> None:
+    bare = design_of(SIZE, VISIBLE, BOXES[1:], background=False)
+    for design in (DESIGN, bare):
+        assert of(task, 0, draw_subset(design, task, 0, 0), design) == [Region(0, SHOWN, False, False, ())]
+        assert counted(design, task, -1, CONFIG) == SHOWN.area
+
+
+@pytest.mark.parametrize("task", LAYERED)
 def test_a_design_without_a_background_gets_one_in_the_visible_box(task: Task) -> None:
     design = design_of(SIZE, VISIBLE, BOXES[1:], background=False, pairs=[0])
     subset = draw_subset(design, task, 0, 0)
@@ -140,8 +152,8 @@ def test_global_captions_of_any_length_and_language_are_drawn() -> None:
     captions = Captions(short=short, long={"en": Caption(text="c", source="template")})
     design = DESIGN.model_copy(update={"captions": captions})
     rng = np.random.default_rng(0)
-    drawn = [prompt(design, task, frozenset(), rng) for task in TASKS[:2] for _ in range(30)]
-    assert set(drawn) == {"a", "b", "c"}
+    for task in set(TASKS) - {Task.ADD_LAYER, Task.RESTYLE}:
+        assert {prompt(design, task, frozenset(), rng) for _ in range(30)} == {"a", "b", "c"}
     assert prompt(DESIGN, Task.TEXT_TO_LAYERS, frozenset(), rng) == ""
 
 
@@ -165,3 +177,8 @@ def test_no_text_of_a_layer_can_close_or_open_one(forged: str) -> None:
     got = prompt(design, Task.ADD_LAYER, frozenset({1, 2}), np.random.default_rng(0))
     assert re.findall("</?layer>", got) == ["<layer>", "</layer>"] * 2
     assert got.startswith("<layer> a ") and " b <i> </layer> <layer> c" in got
+
+
+def test_the_table_of_tasks_comes_without_torch() -> None:
+    code = "import sys, training.streaming.pixels, training.streaming.worker; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -55,7 +55,7 @@ def test_what_a_sample_can_serve_is_counted() -> None:
 @pytest.mark.parametrize("task", range(len(TASKS)))
 def test_slices_chunks_and_batches_count_as_the_whole(task: int) -> None:
     whole = tokens(read_layouts(TABLE), task)
-    assert len(set(whole)) > 4
+    assert len(set(whole)) > 1
     for start, size in [(0, 5), (5, 7), (3, 1), (12, 0)]:
         assert tokens(read_layouts(TABLE.slice(start, size)), task) == whole[start : start + size]
     chunks = pa.concat_tables([TABLE.slice(0, 4), TABLE.slice(7, 5)])

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from model.tasks import LAYOUTS, RESTYLE_PROMPT
 from schemas import images
 from schemas.compositing import Rgba, composite_fast
 from schemas.design import Grouping, LayerKind, RestylePair, Size
@@ -178,6 +179,16 @@ def test_the_image_of_image_to_layers_shows_nothing_out_of_the_visible_box(resol
     assert (composed[: int(y1), : int(x1)] == (0, 128, 0, 255)).all()
 
 
+@pytest.mark.parametrize("task", [Task.TEXT_TO_RGB, Task.TEXT_TO_RGBA])
+def test_a_picture_alone_is_that_of_image_to_layers_to_be_made(task: Task) -> None:
+    sample, settings = overflowing(), config(45)
+    given = decoded([loaded(sample, Task.IMAGE_TO_LAYERS, settings)], settings)
+    made = decoded([loaded(sample, task, settings)], settings)
+    assert made.arrays["layer"].tolist() == [0] and made.arrays["clean"].tolist() == [False]
+    (theirs, at), (ours, place) = pictures(given, settings)[0], pictures(made, settings)[0]
+    assert place == at and np.array_equal(ours, theirs)
+
+
 def test_a_partition_is_merged_at_full_size() -> None:
     sample, settings = overflowing(), config(64)
     result = decoded([loaded(sample, Task.IMAGE_TO_LAYERS, settings, 0)], settings)
@@ -207,7 +218,7 @@ def test_restyle_shows_condition_and_target_at_the_same_place() -> None:
     (target, place), (condition, at) = views[2], views[4]
     assert place == at and np.array_equal(target[..., 3], condition[..., 3])
     assert np.array_equal(condition[..., :3], np.where(target[..., 3:] > 0, target[..., 2::-1], condition[..., :3]))
-    assert result.prompts == (layout.RESTYLE_PROMPT,)
+    assert result.prompts == (RESTYLE_PROMPT,)
 
 
 def with_pairs(sample: Sample, donors: dict[int, str | None]) -> Sample:
@@ -249,11 +260,14 @@ def test_png_members_are_the_same() -> None:
         (Task.ADD_LAYER, set()),
         (Task.IMAGE_TO_LAYERS, {"composite.webp"}),
         (Task.RESTYLE, {"restyle_01.webp"}),
+        (Task.TEXT_TO_RGB, {"composite.webp"}),
+        (Task.TEXT_TO_RGBA, {"composite.webp"}),
     ],
 )
 def test_only_the_members_of_the_task_are_read(task: Task, extra: set[str]) -> None:
     names = [RECORD, *make_sample(0).members, "latents.safetensors", "note.txt"]
-    wanted = {RECORD, "layer_00.webp", "layer_01.webp", "layer_02.webp"} | extra
+    layers = {"layer_00.webp", "layer_01.webp", "layer_02.webp"} if LAYOUTS[task].layers else set()
+    wanted = {RECORD} | layers | extra
     assert set(PixelDecoder(config(), SEED, frozenset()).members(names, task)) == wanted
 
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model import tasks as model_tasks
 from schemas.design import canonical_json
 from training.errors import UsageError
 
 PLAN_VERSION = 1
 """Raised whenever the same inputs would give another order, so that a state of the old one is refused."""
 
-
-class Task(StrEnum):
-    """What the model learns from a design (DESIGN section 9, the paper's three tasks; the last has two halves)."""
-
-    TEXT_TO_LAYERS = "text-to-layers"
-    IMAGE_TO_LAYERS = "image-to-layers"
-    ADD_LAYER = "add-layer"
-    RESTYLE = "restyle"
-
+Task = model_tasks.Task
+"""What the model learns from a design; ``model.tasks`` says which tokens each task has."""
 
 TASKS = tuple(Task)
 """A task's number in a plan is its place here."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model import tasks as model_tasks
+from model.tasks import BACKGROUND, LAYER_TAGS, LAYOUTS, RESTYLE_PROMPT, Extent
 from schemas.design import Design, Layer, LayerKind
 from schemas.geometry import Box, union
 from training.errors import DamageError
@@ -15,30 +17,25 @@ from training.streaming.config import TASKS, PlanConfig, Task
 from training.streaming.geometry import MAX_SIDE, Placement, areas, place, to_tokens, token_areas
 from training.streaming.layouts import Layouts
 
-COMPOSED, BACKGROUND = 0, 1
 MAX_TOKENS = np.iinfo(np.uint32).max
-RESTYLE_PROMPT = "Harmonize these layers"
-_TAG = re.compile("</?layer>")
+_TAG = re.compile("|".join(map(re.escape, LAYER_TAGS)))
+
+# What the layouts say of each task, by its place in TASKS; a task of -1 finds the last, which is text-to-layers again.
+_LAYOUTS = [LAYOUTS[task] for task in (*TASKS, Task.TEXT_TO_LAYERS)]
+_SHOWN = np.array([layout.composed is Extent.VISIBLE for layout in _LAYOUTS])
+_PICTURE_ALONE = np.array([not layout.layers for layout in _LAYOUTS])
+_CONDITIONED = np.array([layout.conditions for layout in _LAYOUTS])
 
 
 @dataclass(frozen=True)
-class Region:
-    """A stretch of tokens: one box of a layer, row-major.
+class Region(model_tasks.Region):
+    """A region of the model, its box in tokens of the padded canvas, and what it shows.
 
-    ``layer``: 0 composed, 1 background, 2 and up the foregrounds. ``box``: in tokens of the padded canvas. ``clean``:
-    given, not noised. ``condition``: the restyled image of the layer. ``sources``: the layers of the record that make
-    it, bottom to top; none for the composed image and for a background that the design lacks.
+    ``sources``: the layers of the record that make it, bottom to top; none for the composed image and for a background
+    that the design lacks.
     """
 
-    layer: int
-    box: Box
-    clean: bool
-    condition: bool
-    sources: tuple[int, ...]
-
-    @property
-    def tokens(self) -> int:
-        return self.box.area
+    sources: tuple[int, ...] = ()
 
 
 def has_background(design: Design) -> bool:
@@ -60,8 +57,7 @@ def regions(
 ) -> tuple[Placement, list[Region]]:
     """The regions of a design in the model's order, and its placement (N = 1).
 
-    Composed, background, foregrounds bottom to top; then the conditions of restyle. ``subset`` holds the layers to add
-    or to restyle, as indices of the record.
+    ``model.tasks`` says which they are. ``subset`` holds the layers to add or to restyle, as indices of the record.
 
     Raises:
         DamageError: the canvas is absurd, or the record lacks the partition.
@@ -73,16 +69,11 @@ def regions(
     visible = Box(*placement.visible[0].tolist())
     if not has_background(design):
         parts, boxes = [(), *parts], [visible, *boxes]
-    whole = Box(0, 0, *placement.canvas[0].tolist())
-    clean = task in (Task.ADD_LAYER, Task.RESTYLE)
-    if task is Task.IMAGE_TO_LAYERS:
-        out = [Region(COMPOSED, visible, True, False, ())]
-    else:
-        out = [Region(COMPOSED, whole, clean, False, ())]
-    for layer, (part, box) in enumerate(zip(parts, boxes, strict=True), BACKGROUND):
-        out.append(Region(layer, box, clean and subset.isdisjoint(part), False, part))
-    if task is Task.RESTYLE:
-        out += [Region(r.layer, r.box, True, True, r.sources) for r in out if not subset.isdisjoint(r.sources)]
+    sources = dict(enumerate(parts, BACKGROUND))
+    chosen = {number for number, part in sources.items() if not subset.isdisjoint(part)}
+    width, height = placement.canvas[0].tolist()
+    laid_out = model_tasks.lay_out(task, boxes, (width, height), visible, chosen)
+    out = [Region(r.layer, Box(*r.box), r.clean, r.condition, sources.get(r.layer, ())) for r in laid_out]
     return placement, out
 
 
@@ -103,17 +94,17 @@ def count_tokens(
     owner = np.arange(len(layouts)).repeat(np.diff(layouts.offsets))
     layers = token_areas(layouts.boxes, owner, placement)
     tokens = np.add.reduceat(layers, layouts.offsets[:-1])
-    shown = tasks == TASKS.index(Task.IMAGE_TO_LAYERS)
-    merged = np.flatnonzero(shown & (partitions >= 0))
+    merged = np.flatnonzero((tasks == TASKS.index(Task.IMAGE_TO_LAYERS)) & (partitions >= 0))
     if len(merged):
         boxes, owner = layouts.merge(merged, partitions[merged])
         tokens[merged] = 0
         np.add.at(tokens, owner, token_areas(boxes, owner, placement))
     visible, canvas = areas(placement.visible), placement.canvas[:, 0] * placement.canvas[:, 1]
-    tokens += np.where(shown, visible, canvas)
     tokens += np.where(layouts.backed, 0, visible)
+    tokens[_PICTURE_ALONE[tasks]] = 0
+    tokens += np.where(_SHOWN[tasks], visible, canvas)
     owner = layouts.design_of(layouts.paired)
-    conditions = tasks[owner] == TASKS.index(Task.RESTYLE)
+    conditions = _CONDITIONED[tasks[owner]]
     np.add.at(tokens, owner[conditions], layers[layouts.paired[conditions]])
     if tokens.max() > MAX_TOKENS:
         raise DamageError(f"a design of {tokens.max()} tokens; at most {MAX_TOKENS} are counted")
@@ -125,7 +116,8 @@ def prompt(design: Design, task: Task, subset: frozenset[int], rng: np.random.Ge
     if task is Task.RESTYLE:
         return RESTYLE_PROMPT
     if task is Task.ADD_LAYER:
-        return " ".join(f"<layer> {_describe(design.layers[i])} </layer>" for i in sorted(subset))
+        before, after = LAYER_TAGS
+        return " ".join(f"{before} {_describe(design.layers[i])} {after}" for i in sorted(subset))
     captions = [group[name].text for group in (design.captions.short, design.captions.long) for name in sorted(group)]
     return captions[int(rng.integers(len(captions)))] if captions else ""
 

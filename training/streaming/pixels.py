@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from model.tasks import COMPOSED, LAYOUTS, Extent
 from schemas.compositing import Placed, Rgba
 from schemas.design import Design, Grouping
 from schemas.errors import RecordError
@@ -23,12 +24,11 @@ from training.streaming import draws, layout, pictures
 from training.streaming.config import PlanConfig, Task
 from training.streaming.geometry import Placement, to_pixels
 from training.streaming.jobs import Allocate, Arrays, Bytes, Decoded, Item, Job, Loaded
-from training.streaming.layout import COMPOSED, Region
+from training.streaming.layout import Region
 from training.streaming.resample import resample
 
 DONOR_WITHDRAWN = "restyle donor withdrawn"
 _COMPOSITE = "composite"
-_EXTRA = {Task.IMAGE_TO_LAYERS: f"{_COMPOSITE}.", Task.RESTYLE: "restyle_"}
 
 
 class PixelDecoder:
@@ -43,8 +43,10 @@ class PixelDecoder:
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def members(self, names: Sequence[str], task: Task) -> list[str]:
-        """The record and the layers; what the task is given beside them; never the preview."""
-        wanted = ("layer_", *([_EXTRA[task]] if task in _EXTRA else []))
+        """The record and what the task shows: layers, the stored composite, restyled layers; never the preview."""
+        tokens = LAYOUTS[task]
+        given = {"layer_": tokens.layers, f"{_COMPOSITE}.": _is_stored(task), "restyle_": tokens.conditions}
+        wanted = tuple(start for start, used in given.items() if used)
         return [name for name in names if name == RECORD or name.startswith(wanted)]
 
     def decode(self, job: Job, loaded: Sequence[Loaded], allocate: Allocate) -> Decoded:
@@ -158,6 +160,11 @@ class _Sample:
         return merged, False, union(boxes)
 
 
+def _is_stored(task: Task) -> bool:
+    """The composed picture of a task is what a viewer sees, as it is stored, and not the layers drawn anew."""
+    return LAYOUTS[task].composed is Extent.VISIBLE
+
+
 def _record(loaded: Loaded) -> Design:
     key = loaded.item.key
     if RECORD not in loaded.members:
@@ -211,7 +218,7 @@ def _views(samples: Sequence[_Sample], arrays: Arrays, token_px: int) -> list[tu
 def _draw(sample: _Sample, number: int, out: Rgba) -> None:
     """Fill the image of one region, unless it is composed of the others."""
     region = sample.regions[number]
-    if region.layer == COMPOSED and sample.item.task is not Task.IMAGE_TO_LAYERS:
+    if region.layer == COMPOSED and not _is_stored(sample.item.task):
         return
     if region.layer != COMPOSED and not region.sources:
         out[...] = 0
@@ -225,7 +232,7 @@ def _draw(sample: _Sample, number: int, out: Rgba) -> None:
 
 def _compose(sample: _Sample, outs: Sequence[Rgba]) -> None:
     """Fill the composed image with the layers that are given, as they were delivered: both show the same pixels."""
-    if sample.item.task is Task.IMAGE_TO_LAYERS:
+    if _is_stored(sample.item.task):
         return
     token_px = sample.placement.token_px
     boxes = [Box(*(side * token_px for side in region.box)) for region in sample.regions]

@@ -1,0 +1,1 @@
+"""Codecs: pictures of layers to tokens and back."""
