@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 import torch
@@ -42,7 +43,12 @@ def attend(text: QKV, image: QKV, lengths: Sequence[tuple[int, int]], backend: B
     sizes = [size for pair in lengths for size in pair]
     out = _KERNELS[_resolve(backend, joint.query)](joint, [sum(pair) for pair in lengths])
     pieces = torch.split(out, sizes)
-    return torch.cat(pieces[::2]), torch.cat(pieces[1::2])
+    return _joined(pieces[::2]), _joined(pieces[1::2])
+
+
+def _joined(pieces: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """``cat``, but for the copy where there is nothing to join."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim)
 
 
 def _resolve(backend: Backend, query: Tensor) -> Backend:
@@ -65,17 +71,21 @@ def _segments(joint: QKV, lengths: Sequence[int]) -> Tensor:
     outs = []
     for query, key, value in zip(*(torch.split(x.transpose(0, 1), list(lengths), 1) for x in joint), strict=True):
         outs.append(scaled_dot_product_attention(query[None], key[None], value[None])[0])
-    return torch.cat(outs, dim=1).transpose(0, 1)
+    return _joined(outs, dim=1).transpose(0, 1)
 
 
 def _varlen(joint: QKV, lengths: Sequence[int]) -> Tensor:
     """One call for all designs, by the flash kernel for sequences of different lengths."""
     from torch.nn.attention.varlen import varlen_attn
 
-    device = joint.query.device
-    ends = torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32, non_blocking=True)
-    longest = max(lengths)
+    ends, longest = _ends(tuple(lengths), joint.query.device), max(lengths)
     return cast(Tensor, varlen_attn(joint.query, joint.key, joint.value, ends, ends, longest, longest))
+
+
+@lru_cache(maxsize=8)
+def _ends(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    """int32 [D + 1]: where each design begins; the same for all blocks of a pass, so that it is copied once."""
+    return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
 
 
 def _padded(joint: QKV, lengths: Sequence[int]) -> Tensor:

@@ -15,7 +15,7 @@ MAX_POSITION = 4096
 
 
 def rotations(positions_T3: Tensor, axes: Sequence[int], theta: float) -> Tensor:
-    """Cosines and sines of the angles of integer positions: float32 ``[2, T, K / 2]``.
+    """The turns of integer positions, one for each pair of channels: complex64 ``[T, K / 2]``, of length 1.
 
     ``axes``: dims of a head for each axis, even, together K. The angles are those of diffusers' tables bit by bit,
     since both are the same product of the same floats; a slice of a grid has a slice of the grid's rotations.
@@ -26,12 +26,10 @@ def rotations(positions_T3: Tensor, axes: Sequence[int], theta: float) -> Tensor
         exponents = torch.arange(0, dim, 2, device=device).to(torch.float32).div(dim)
         angles.append(torch.outer(positions_T3[:, axis].to(torch.float32), 1.0 / torch.pow(theta, exponents)))
     angle = torch.cat(angles, dim=-1)
-    return torch.stack([angle.cos(), angle.sin()])
+    return torch.polar(torch.ones_like(angle), angle)
 
 
-def rotate(x_THK: Tensor, rotations_2TK: Tensor) -> Tensor:
+def rotate(x_THK: Tensor, rotations_TK: Tensor) -> Tensor:
     """Turn each pair of neighbouring channels by its angle, in float32."""
-    cos, sin = rotations_2TK[:, :, None]
-    real, imaginary = torch.unflatten(x_THK.float(), -1, (-1, 2)).unbind(-1)
-    turned = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
-    return turned.flatten(-2).to(x_THK.dtype)
+    pairs = torch.view_as_complex(x_THK.float().reshape(*x_THK.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * rotations_TK[:, None]).flatten(-2).to(x_THK.dtype)

@@ -33,7 +33,7 @@ class Packing:
 
     ``lengths``: of the text and the image of each design. ``image_rows`` and ``text_rows`` [T], [S]: the row of the
     modulation that each token takes, None where there is one row alone. ``out_rows`` [T]: as ``image_rows``, without
-    the difference of clean. ``image_rotations`` and ``text_rotations``: [2, T, K / 2], [2, S, K / 2].
+    the difference of clean. ``image_rotations`` and ``text_rotations``: [T, K / 2], [S, K / 2].
     """
 
     lengths: list[tuple[int, int]]
@@ -93,14 +93,14 @@ class _Modulation:
     rows: Tensor | None
 
     def before(self, half: int, x: Tensor) -> Tensor:
-        return x * (1 + self._value(half, 1)) + self._value(half, 0)
+        return torch.addcmul(self._value(half, 0), x, 1 + self._value(half, 1))
 
     def after(self, half: int, x: Tensor, change: Tensor) -> Tensor:
-        return x + self._value(half, 2) * change
+        return torch.addcmul(x, self._value(half, 2), change)
 
     def _value(self, half: int, which: int) -> Tensor:
         value = self.values[3 * half + which]
-        return value if self.rows is None else value[self.rows]
+        return value if self.rows is None else value.index_select(0, self.rows)
 
 
 class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
@@ -263,7 +263,7 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         norm = self.norm_out
         scale, shift = norm.linear(norm.silu(temb_BM).to(image_TM.dtype)).chunk(2, dim=-1)
         if packing.out_rows is not None:
-            scale, shift = scale[packing.out_rows], shift[packing.out_rows]
+            scale, shift = (value.index_select(0, packing.out_rows) for value in (scale, shift))
         out: Tensor = norm.norm(image_TM) * (1 + scale) + shift
         return out
 

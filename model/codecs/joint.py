@@ -39,15 +39,15 @@ class JointBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
 
-    def forward(self, x_NM: Tensor, rotations_2NK: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(self, x_NM: Tensor, rotations_NK: Tensor, lengths: Sequence[int]) -> Tensor:
         """``lengths``: latents of each design, which see each other alone."""
-        x_NM = x_NM + self.to_out(self._attend(self.norm1(x_NM), rotations_2NK, lengths))
+        x_NM = x_NM + self.to_out(self._attend(self.norm1(x_NM), rotations_NK, lengths))
         out: Tensor = x_NM + self.mlp(self.norm2(x_NM))
         return out
 
-    def _attend(self, x_NM: Tensor, rotations_2NK: Tensor, lengths: Sequence[int]) -> Tensor:
+    def _attend(self, x_NM: Tensor, rotations_NK: Tensor, lengths: Sequence[int]) -> Tensor:
         query, key, value = self.to_qkv(x_NM).view(len(x_NM), 3, self.heads, -1).unbind(1)
-        image = QKV(rotate(query, rotations_2NK), rotate(key, rotations_2NK), value)
+        image = QKV(rotate(query, rotations_NK), rotate(key, rotations_NK), value)
         no_text = QKV(*(part[:0] for part in image))
         _, out_NHK = attend(no_text, image, [(0, length) for length in lengths], Backend.AUTO)
         return out_NHK.flatten(1)
@@ -118,14 +118,14 @@ class JointDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self._check(tokens_TC, regions)
         area = self.patch * self.patch
         positions_N3 = latent_positions(regions.positions_T3, self.patch)
-        rotations_2NK = rotations(positions_N3, self.axes, self.theta)
+        rotations_NK = rotations(positions_N3, self.axes, self.theta)
         lengths = [length * area for length in regions.lengths]
         x_NM = self.proj_in(tokens_TC.reshape(len(tokens_TC), -1, area).transpose(1, 2).flatten(0, 1))
         for block in self.blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                x_NM = self._gradient_checkpointing_func(block, x_NM, rotations_2NK, lengths)
+                x_NM = self._gradient_checkpointing_func(block, x_NM, rotations_NK, lengths)
             else:
-                x_NM = block(x_NM, rotations_2NK, lengths)
+                x_NM = block(x_NM, rotations_NK, lengths)
         return _row_major(self.proj_out(self.norm_out(x_NM)), regions.sizes, self.patch, self.latent_px)
 
     @torch.no_grad()
