@@ -51,6 +51,7 @@ CODECS = {
     "pca": Kind("model.codecs.pca", "PcaCodec"),
     "gray": Kind("model.codecs.vae", "GrayCodec", ("device",)),
     "rgba": Kind("model.codecs.vae", "RgbaCodec", ("device",)),
+    "joint": Kind("model.codecs.joint", "JointCodec", ("device",)),
 }
 TEXTS = {
     "bytes": Kind("model.text_bytes", "ByteText", ("dtype", "device")),
@@ -65,7 +66,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1]
-    codec: Literal["pca", "gray", "rgba"]
+    codec: Literal["pca", "gray", "rgba", "joint"]
     text: Literal["bytes", "qwen"]
     preset: Annotated[str, Field(max_length=100)] | None = None
 

@@ -11,6 +11,7 @@ M width of the model, H heads, K head dim, R regions, t px of a token's side.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 
 from model.attention import QKV, Backend, attend
 from model.codecs.base import LayerCodec, cut
+from model.codecs.vae import GrayCodec
 from model.errors import CheckpointError, CodecError, LayoutError
 from model.regions import Regions
 from model.rope import rotate, rotations
 
 CHANNELS = 4
+_ENCODER, _DECODER = "encoder", "decoder"
 
 
 class JointBlock(nn.Module):
@@ -176,6 +179,28 @@ class JointCodec(LayerCodec):
             )
         self.encoder, self.decoder = encoder, decoder
         self.token_px, self.token_dim = encoder.token_px, encoder.token_dim
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> JointCodec:
+        """Load what ``save`` wrote, safetensors only.
+
+        Raises:
+            CheckpointError: a part is missing or damaged. CodecError: the two do not fit.
+        """
+        encoder = GrayCodec.load(Path(path) / _ENCODER, device=device)
+        decoder = JointDecoder.from_pretrained(Path(path) / _DECODER, local_files_only=True)
+        return cls(encoder, decoder.to(device))
+
+    def save(self, folder: Path) -> None:
+        """Write both parts, side by side.
+
+        Raises:
+            CodecError: the encoder is not ART's, which sees a layer over gray.
+        """
+        if not isinstance(self.encoder, GrayCodec):
+            raise CodecError(f"a joint codec is saved with a GrayCodec to encode, not {type(self.encoder).__name__}")
+        self.encoder.save(folder / _ENCODER)
+        self.decoder.save_pretrained(folder / _DECODER)
 
     @property
     def channel_std(self) -> list[float]:

@@ -17,6 +17,7 @@ import model.bundle
 from model.bundle import CODECS, MANIFEST, TEXTS, Bundle
 from model.codecs.base import LayerCodec
 from model.codecs.inflate import LayerVae
+from model.codecs.joint import JointCodec, JointDecoder
 from model.codecs.pca import PcaCodec
 from model.codecs.vae import GrayCodec, RgbaCodec
 from model.errors import CheckpointError, CodecError
@@ -46,6 +47,13 @@ def vae(codec: type[GrayCodec | RgbaCodec]) -> LayerCodec:
     sizes = {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1, "temperal_downsample": [False]}
     statistics = {"latents_mean": [0.1] * 4, "latents_std": [0.5] * 4}
     return codec(LayerVae(**sizes, **statistics, input_channels=codec.input_channels, output_channels=4).eval())
+
+
+def joint() -> JointCodec:
+    encoder = vae(GrayCodec)
+    torch.manual_seed(3)
+    sizes = {"num_layers": 1, "attention_head_dim": 16, "num_attention_heads": 2, "axes_dims_rope": (4, 6, 6)}
+    return JointCodec(encoder, JointDecoder(latent_channels=4, latent_px=encoder.token_px // 2, **sizes).eval())
 
 
 def transformer(seed: int = 0, **settings: Any) -> RegionTransformer:
@@ -98,9 +106,9 @@ def velocity(of: Bundle) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("codec", ["pca", "gray", "rgba"])
+@pytest.mark.parametrize("codec", ["pca", "gray", "rgba", "joint"])
 def test_what_is_loaded_does_what_was_saved(codec: str, tmp_path: Path) -> None:
-    made = {"pca": pca, "gray": lambda: vae(GrayCodec), "rgba": lambda: vae(RgbaCodec)}[codec]()
+    made = {"pca": pca, "gray": lambda: vae(GrayCodec), "rgba": lambda: vae(RgbaCodec), "joint": joint}[codec]()
     one = bundle(codec=made)
     one.save(tmp_path / "of a run" / "step 1")
     assert [path.name for path in (tmp_path / "of a run").iterdir()] == ["step 1"]
@@ -219,7 +227,7 @@ def weights_of(folder: Path, other: RegionTransformer) -> None:
         (lambda f: (f / MANIFEST).write_text("[1"), "acetate.json"),
         (lambda f: (f / MANIFEST).write_text(" " * 2_000_000), "is no file of settings"),
         (lambda f: change(f / MANIFEST, format=2), "format: Input should be 1"),
-        (lambda f: change(f / MANIFEST, codec="os.system"), "codec: Input should be 'pca', 'gray' or 'rgba'"),
+        (lambda f: change(f / MANIFEST, codec="os.system"), "codec: Input should be 'pca', 'gray', 'rgba' or 'joint'"),
         (lambda f: change(f / MANIFEST, text="other"), "text: Input should be 'bytes' or 'qwen'"),
         (lambda f: change(f / MANIFEST, module="x"), "module: Extra inputs"),
         (lambda f: change(f / MANIFEST, codec="rgba"), "no VAE"),
