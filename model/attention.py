@@ -39,6 +39,9 @@ def attend(text: QKV, image: QKV, lengths: Sequence[tuple[int, int]], backend: B
 
     ``lengths``: of the text and the image tokens of each design, in whose order both streams are packed.
     """
+    if not lengths:  # a rank without a design: every projection gets a gradient as on the others, of zeros
+        tie = 0 * torch.stack([x.sum() for x in (*text, *image)]).sum()
+        return text.value + tie, image.value + tie
     joint = QKV(*(_interleave(one, other, lengths) for one, other in zip(text, image, strict=True)))
     sizes = [size for pair in lengths for size in pair]
     out = _KERNELS[_resolve(backend, joint.query)](joint, [sum(pair) for pair in lengths])
@@ -85,7 +88,8 @@ def _varlen(joint: QKV, lengths: Sequence[int]) -> Tensor:
 @lru_cache(maxsize=8)
 def _ends(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """int32 [D + 1]: where each design begins; the same for all blocks of a pass, so that it is copied once."""
-    return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
+    with torch.inference_mode(False):  # else a later training pass could not save it
+        return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
 
 
 def _padded(joint: QKV, lengths: Sequence[int]) -> Tensor:

@@ -44,11 +44,13 @@ KEPT_OF_A_BLOCK = {
     "inputs of the query, key and value projections, and of the MLP": 2,
     "queries and keys, before and after their norm": 4,
     "queries, keys and values as attention takes them": 3,
-    "what attention makes of them, and that as the output projection takes it": 2,
+    "what attention makes of them": 1,
     "both changes, before their gates": 2,
     "inside the MLP, before and after GELU (4 M each)": 8,
 }
 """Values a token, in units of M, that a block keeps for the backward pass."""
+KEPT_JOINED = 1
+"""The same, where there are several designs: what attention makes of each, joined for the output projections."""
 KEPT_MODULATION = 4
 """The same, where tokens have different rows of the modulation: both scales and both gates, gathered for each."""
 KEPT_AS_FLOAT32 = 2
@@ -129,8 +131,9 @@ def activations(a: Architecture, lengths: Lengths, item_bytes: int, checkpointin
     of one block again, which is counted: the most that is there at once.
     """
     text, image = _tokens(lengths)
-    rows = a.split or len(lengths) > 1
-    block = (text + image) * _kept_by_block(a, item_bytes, rows)
+    several = len(lengths) > 1
+    rows = a.split or several
+    block = (text + image) * _kept_by_block(a, item_bytes, rows, several)
     inputs = (text + image) * a.width * item_bytes
     blocks = (a.blocks - 1) * inputs + block if checkpointing else a.blocks * block
     rotations = (text + image) * a.head_dim * 4
@@ -161,9 +164,9 @@ def _attention(a: Architecture, lengths: Lengths) -> int:
     return sum(4 * a.width * (text + image) ** 2 for text, image in lengths)
 
 
-def _kept_by_block(a: Architecture, item_bytes: int, rows: bool) -> int:
+def _kept_by_block(a: Architecture, item_bytes: int, rows: bool, several: bool) -> int:
     """Bytes a token: the values above, mean and deviation of two norms, and three float32 values a head."""
-    values = sum(KEPT_OF_A_BLOCK.values()) + (KEPT_MODULATION if rows else 0)
+    values = sum(KEPT_OF_A_BLOCK.values()) + KEPT_MODULATION * rows + KEPT_JOINED * several
     copies = KEPT_AS_FLOAT32 * a.width * 4 if item_bytes != 4 else 0
     return (values * a.width + 4) * item_bytes + copies + 3 * a.heads * 4
 

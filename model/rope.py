@@ -31,5 +31,5 @@ def rotations(positions_T3: Tensor, axes: Sequence[int], theta: float) -> Tensor
 
 def rotate(x_THK: Tensor, rotations_TK: Tensor) -> Tensor:
     """Turn each pair of neighbouring channels by its angle, in float32."""
-    pairs = torch.view_as_complex(x_THK.float().reshape(*x_THK.shape[:-1], -1, 2))
+    pairs = torch.view_as_complex(x_THK.float().reshape(*x_THK.shape[:-1], x_THK.shape[-1] // 2, 2))
     return torch.view_as_real(pairs * rotations_TK[:, None]).flatten(-2).to(x_THK.dtype)

@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from model.errors import LayoutError
+
 Box = tuple[int, int, int, int]
 """``x0, y0, x1, y1``, half-open, in tokens of a design's padded canvas."""
 
@@ -94,9 +96,14 @@ def lay_out(
 
     ``boxes``: of the layers, bottom to top, the background first. ``canvas``: its width and height. ``visible``: what a
     viewer sees of it. ``chosen``: numbers of the layers that are added or restyled (the first box has number 1); other
-    tasks take none. All in tokens.
+    tasks heed none. All in tokens.
+
+    Raises:
+        LayoutError: the task has layers and there is none.
     """
     layout = LAYOUTS[task]
+    if layout.layers and not boxes:
+        raise LayoutError(f"{task} needs the box of at least one layer, the background")
     whole = visible if layout.composed is Extent.VISIBLE else (0, 0, *canvas)
     out = [Region(COMPOSED, whole, layout.composed_clean)]
     if layout.layers:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from model.attention import QKV, Backend, attend
 from model.errors import CheckpointError, CodecError, LayoutError
 from model.flow import Preconditioning
+from model.gather import rows_of
 from model.regions import Regions
 from model.rope import rotate, rotations
 
@@ -64,6 +65,8 @@ class RegionBlock(QwenImageTransformerBlock):  # type: ignore[misc]
         text_SM = to_text.after(0, text_SM, text_out)
         image_TM = to_image.after(1, image_TM, self.img_mlp(to_image.before(1, self.img_norm2(image_TM))))
         text_SM = to_text.after(1, text_SM, self.txt_mlp(to_text.before(1, self.txt_norm2(text_SM))))
+        if image_TM.dtype == torch.float16:  # as Qwen-Image's own block: its values leave what half precision holds
+            text_SM, image_TM = (x.clip(-65504, 65504) for x in (text_SM, image_TM))
         return text_SM, image_TM
 
     def _attend(self, image_TM: Tensor, text_SM: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
@@ -72,13 +75,13 @@ class RegionBlock(QwenImageTransformerBlock):  # type: ignore[misc]
         added = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
         text = QKV(*(project(text_SM).unflatten(-1, heads) for project in added))
         image = QKV(
-            rotate(attn.norm_q(image.query), packing.image_rotations),
-            rotate(attn.norm_k(image.key), packing.image_rotations),
+            rotate(attn.norm_q(image.query), packing.image_rotations).to(image.value.dtype),
+            rotate(attn.norm_k(image.key), packing.image_rotations).to(image.value.dtype),
             image.value,
         )
         text = QKV(
-            rotate(attn.norm_added_q(text.query), packing.text_rotations),
-            rotate(attn.norm_added_k(text.key), packing.text_rotations),
+            rotate(attn.norm_added_q(text.query), packing.text_rotations).to(text.value.dtype),
+            rotate(attn.norm_added_k(text.key), packing.text_rotations).to(text.value.dtype),
             text.value,
         )
         text_SHK, image_THK = attend(text, image, packing.lengths, self.attention_backend)
@@ -100,7 +103,7 @@ class _Modulation:
 
     def _value(self, half: int, which: int) -> Tensor:
         value = self.values[3 * half + which]
-        return value if self.rows is None else value.index_select(0, self.rows)
+        return value if self.rows is None else rows_of(value, self.rows)
 
 
 class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
@@ -199,7 +202,7 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         self._check_layers(regions)
         device, designs = regions.boxes.device, len(regions.keys)
         design_T = regions.of_tokens(regions.design)
-        lengths = torch.tensor(list(text_lengths), device=device)
+        lengths = torch.tensor(list(text_lengths), dtype=torch.long, device=device)
         text_design_S = torch.arange(designs, device=device).repeat_interleave(lengths, output_size=sum(text_lengths))
         first_S = (lengths.cumsum(0) - lengths)[text_design_S]
         text_S = torch.arange(len(text_design_S), device=device) - first_S + regions.extent[text_design_S]
@@ -234,7 +237,7 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         image_TM = self.img_in(tokens_TC if wiener is None else (tokens_TC / wiener.spread).to(tokens_TC.dtype))
         image_TM = image_TM + regions.of_tokens(regions.condition)[:, None] * self.cond_token_embed
         if self.layer_embed is not None:
-            image_TM = image_TM + self.layer_embed[regions.of_tokens(regions.layer)]
+            image_TM = image_TM + rows_of(self.layer_embed, regions.of_tokens(regions.layer))
         text_SM = self.txt_in(self.txt_norm(text_SE))
         temb_BM = self._timesteps(timestep_D.to(image_TM.dtype), image_TM, kind_D)
         for block in self.transformer_blocks:
@@ -263,7 +266,7 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         norm = self.norm_out
         scale, shift = norm.linear(norm.silu(temb_BM).to(image_TM.dtype)).chunk(2, dim=-1)
         if packing.out_rows is not None:
-            scale, shift = (value.index_select(0, packing.out_rows) for value in (scale, shift))
+            scale, shift = (rows_of(value, packing.out_rows) for value in (scale, shift))
         out: Tensor = norm.norm(image_TM) * (1 + scale) + shift
         return out
 
@@ -275,8 +278,9 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
 
     def _check_layers(self, regions: Regions) -> None:
         slots = self.config.layer_slots
-        if slots and int(regions.layer.max()) >= slots:
-            at = int(regions.layer.argmax())
+        beyond = (regions.layer < 0) | (regions.layer >= slots)
+        if slots and beyond.any():
+            at = int(beyond.int().argmax())
             key = regions.keys[int(regions.design[at])]
             have = f"layer {int(regions.layer[at])}, this checkpoint has positions for 0 to {slots - 1}"
             raise LayoutError(f"design {key}: {have}; merge layers until they fit", key)

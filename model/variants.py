@@ -171,6 +171,6 @@ def layered_schedule(steps: int, picture_tokens: int, terminal: float | None = N
     ``scheduler_config.json``).
     """
     sigmas = schedule(steps, layered_shift(picture_tokens))
-    if terminal is not None:
+    if terminal is not None and steps > 1:
         sigmas[:-1] = 1 - (1 - sigmas[:-1]) * (1 - terminal) / (1 - sigmas[-2])
     return sigmas

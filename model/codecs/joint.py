@@ -187,6 +187,9 @@ class JointCodec(LayerCodec):
         Raises:
             CheckpointError: a part is missing or damaged. CodecError: the two do not fit.
         """
+        for name in (_ENCODER, _DECODER):
+            if not (Path(path) / name).is_dir():  # for a path that is none, diffusers would ask a hub
+                raise CheckpointError(f"{Path(path) / name} is missing: the checkpoint is not whole; copy it again")
         encoder = GrayCodec.load(Path(path) / _ENCODER, device=device)
         decoder = JointDecoder.from_pretrained(Path(path) / _DECODER, local_files_only=True)
         return cls(encoder, decoder.to(device))

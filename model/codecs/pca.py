@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -169,16 +170,18 @@ class PcaCodec(LayerCodec):
             return torch.zeros(0, self.token_dim)
         maps = self._on(pictures[0].device)
         rows_TV = _values(*_patches(pictures, self.token_px), self.settings)
-        return torch.addmm(maps.encode_bias, rows_TV, maps.encode)
+        with _exact(pictures[0].device):
+            return torch.addmm(maps.encode_bias, rows_TV, maps.encode)
 
     @torch.no_grad()
     def decode(self, tokens_TC: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """As ``LayerCodec.decode``; what is transparent is black."""
         self.check_tokens(tokens_TC, sizes)
-        if not bool(tokens_TC.isfinite().all()):
-            raise CodecError("tokens are NaN or infinite; the model that made them has diverged")
         maps, t = self._on(tokens_TC.device), self.token_px
-        rows_TW = torch.addmm(maps.decode_bias, tokens_TC.to(torch.float32), maps.decode)
+        with _exact(tokens_TC.device):
+            rows_TW = torch.addmm(maps.decode_bias, tokens_TC.to(torch.float32), maps.decode)
+        if not bool(rows_TW.isfinite().all()):
+            raise CodecError("tokens are NaN, infinite or absurd; the model that made them has diverged")
         pixels_TP4 = rows_TW.add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).view(-1, t * t, 4)
         pixels_TP4 *= pixels_TP4[..., 3:] > 0
         pieces = torch.split(pixels_TP4, [height * width for height, width in sizes])
@@ -213,6 +216,11 @@ class PcaCodec(LayerCodec):
         if self._maps.encode.device != device:
             self._maps = _Maps(*(part.to(device) for part in self._maps))
         return self._maps
+
+
+def _exact(device: torch.device) -> AbstractContextManager[None]:
+    """Without the autocast that a trainer may be in: it would make other tokens than generation does."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def _divisor(std_C: Tensor, power: float) -> Tensor:
@@ -355,6 +363,6 @@ def _read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
             out[name] = file.get_tensor(name).clone()
             if not out[name].isfinite().all():
                 raise CodecError(f"{name} is not finite")
-    if not bool((out["std"] > 0).all()):
-        raise CodecError("std is not positive")
+    if not bool((out["std"] > ROUNDING / 2).all()):
+        raise CodecError("std is less than that of rounding, which no fit makes")
     return out

@@ -49,8 +49,13 @@ class VaeCodec(LayerCodec):
                 "VAE, or use the codec that this one was made for"
             )
         self._mean_z, self._std_z = torch.tensor(config["latents_mean"]), torch.tensor(config["latents_std"])
-        if not len(self._mean_z) == len(self._std_z) == latents or not bool((self._std_z > 0).all()):
-            raise CodecError(f"latents_mean and latents_std of the VAE are not {latents} numbers each, std over 0")
+        shaped = self._mean_z.shape == self._std_z.shape == (latents,)
+        if not (
+            shaped and bool(self._mean_z.isfinite().all() & self._std_z.isfinite().all() & (self._std_z > 0).all())
+        ):
+            raise CodecError(
+                f"latents_mean and latents_std of the VAE are not {latents} finite numbers each, std over 0"
+            )
         self.vae, self.batch_px = vae, batch_px
         self.token_px: int = PATCH * vae.spatial_compression_ratio
         self.token_dim: int = PATCH**2 * latents

@@ -144,7 +144,7 @@ def test_there_are_no_tables_of_a_gpu_without_one(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_process_grows_more_for_full_canvases() -> None:
-    assert 0 < grown(8, 8, 2, False) < grown(8, 8, 2, True)
+    assert 0 < grown(16, 12, 2, False) < grown(16, 12, 2, True)
 
 
 @pytest.mark.gpu

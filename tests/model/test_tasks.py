@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.errors import LayoutError
 from model.tasks import COMPOSED, LAYOUTS, Box, Region, Task, lay_out
 
 CANVAS, VISIBLE = (9, 7), (2, 1, 7, 5)
@@ -54,7 +55,7 @@ def test_the_two_kinds_of_picture_differ_in_their_kind() -> None:
     assert set(kinds) == set(Task) - {Task.TEXT_TO_RGB} and set(kinds.values()) == {0}
 
 
-@given(st.sampled_from(Task), st.sets(st.integers(1, 3)))
+@given(st.sampled_from(Task), st.sets(st.integers(1, 3), min_size=1))
 def test_whatever_is_asked_the_order_is_the_models(task: Task, chosen: set[int]) -> None:
     regions = of(task, *chosen)
     own = [region for region in regions if not region.condition]
@@ -63,6 +64,12 @@ def test_whatever_is_asked_the_order_is_the_models(task: Task, chosen: set[int])
     assert own[0].layer == COMPOSED and all(region.clean for region in regions if region.condition)
     if task in (Task.ADD_LAYER, Task.RESTYLE):
         assert {region.layer for region in regions if not region.clean} == chosen
+
+
+def test_a_design_without_layers_is_refused() -> None:
+    with pytest.raises(LayoutError, match="at least one layer"):
+        lay_out(Task.TEXT_TO_LAYERS, [], (4, 4), (0, 0, 4, 4))
+    assert len(lay_out(Task.TEXT_TO_RGB, [], (4, 4), (0, 0, 4, 4))) == 1
 
 
 def test_tokens_of_a_region() -> None:

@@ -278,3 +278,16 @@ def test_half_precision_without_autocast(settings: dict[str, Any]) -> None:
     got = torch.cat(velocities(model.to(torch.bfloat16), DESIGNS, torch.bfloat16))
     assert got.dtype is torch.bfloat16
     assert (got.float() - wanted).square().mean().sqrt() < 0.1 * wanted.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=["base", "zero_cond", "all"])
+def test_a_rank_without_a_design_runs_its_passes_too(settings: dict[str, Any]) -> None:
+    """So that it meets the others in every collective: each parameter has a gradient, of zeros."""
+    model = ours(**settings)
+    regions = Regions.lay_out([], [], [])
+    out = run(model, torch.zeros(0, CHANNELS), torch.zeros(0, TEXT), [], regions, [])
+    assert out.shape == (0, CHANNELS)
+    out.sum().backward()  # type: ignore[no-untyped-call]
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    last = f"transformer_blocks.{len(model.transformer_blocks) - 1}."
+    assert all(name.startswith(last) and ("add" in name or "txt" in name) for name in without), without

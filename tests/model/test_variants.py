@@ -64,7 +64,7 @@ BOXES = [(0, 0, 9, 7), (3, 2, 5, 4), (7, 1, 9, 5), (1, 0, 4, 7), (0, 5, 9, 7), (
 
 
 def of_design(task: Task = Task.TEXT_TO_LAYERS, **options: Any) -> Regions:
-    return Regions.lay_out([lay_out(task, BOXES, CANVAS, VISIBLE)], [CANVAS], [VISIBLE], **options)
+    return Regions.lay_out([lay_out(task, BOXES, CANVAS, VISIBLE, {1})], [CANVAS], [VISIBLE], **options)
 
 
 def absolute(regions: Regions) -> Tensor:

@@ -275,7 +275,9 @@ def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, how: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("std", [[1.0] * 15, [1.0] * 15 + [0.0]], ids=["too few", "zero"])
+@pytest.mark.parametrize(
+    "std", [[1.0] * 15, [1.0] * 15 + [0.0], [1.0] * 15 + [torch.inf]], ids=["too few", "zero", "inf"]
+)
 def test_statistics_that_are_not_of_the_latents_are_refused(std: list[float]) -> None:
-    with pytest.raises(CodecError, match=r"latents_mean and latents_std of the VAE are not 16 numbers"):
+    with pytest.raises(CodecError, match=r"latents_mean and latents_std of the VAE are not 16 finite numbers"):
         RgbaCodec(LayerVae(**TINY, input_channels=4, latents_std=std))
