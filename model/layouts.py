@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import LayoutError
-from model.tasks import COMPOSED, FOREGROUND, Box, Region, Task, lay_out
+from model.tasks import COMPOSED, FOREGROUND, LAYERED_INPUT, Box, Region, Task, lay_out
 
 SHARE, SPREAD = 0.045, 1.0
 """Median of a layer's share of the canvas, and the standard deviation of its logarithm: these give the token counts
@@ -20,8 +20,6 @@ that ART reports (mean 11.4k at 1024 px).
 """
 ASPECT = 3.0
 """A drawn layer is at most so many times as wide as high, or as high as wide, unless the canvas cuts it."""
-LAYERED_CONDITION = -1
-"""The layer number of Qwen-Image-Layered's input picture."""
 MAX_SIDE = 1_000_000
 """Px of a canvas: a record with more is damaged."""
 _EPSILON = 1e-8
@@ -46,7 +44,7 @@ class Layout:
         """
         foregrounds = range(FOREGROUND, FOREGROUND + len(self.boxes) - 1)
         made = [Region(number, self.visible) for number in (COMPOSED, *foregrounds)]
-        return [*made, Region(LAYERED_CONDITION, self.visible, clean=True)]
+        return [*made, Region(LAYERED_INPUT, self.visible, clean=True)]
 
 
 def draw(layers: int, side: int, seed: int) -> Layout:

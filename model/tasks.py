@@ -19,6 +19,9 @@ Box = tuple[int, int, int, int]
 COMPOSED, BACKGROUND, FOREGROUND = 0, 1, 2
 """The first layer number of each kind."""
 
+LAYERED_INPUT = -1
+"""The frame of the picture that Qwen-Image-Layered takes apart."""
+
 RGBA_COND, RGB_COND = 0, 1
 """``additional_t_cond`` of Qwen-Image-Layered: which kind of picture the model makes."""
 

@@ -17,14 +17,11 @@ from torch import Tensor
 from model.errors import LayoutError
 from model.regions import Regions
 from model.sampling import layered_shift, schedule
-from model.tasks import BACKGROUND, COMPOSED, FOREGROUND, Region
+from model.tasks import BACKGROUND, COMPOSED, FOREGROUND, LAYERED_INPUT, Region
 from model.transformer import RegionTransformer
 
 ART_SLOTS = 52
 """Layer numbers that ART has: 50 foregrounds over the background and the composed picture."""
-
-LAYERED_INPUT = -1
-"""The frame of the picture that Qwen-Image-Layered takes apart."""
 
 _EPSILON = 1e-8
 """Of a token: what a box may reach over the grid before it gets another token, as the stream has it."""

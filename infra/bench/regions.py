@@ -81,7 +81,7 @@ class Bench:
             less = kept[1] / kept[0]
             off_most = max(off, key=abs)
             rows.append((f"kept, {layers} layers", *(_mib(value) for value in kept), less, f"{100 * off_most:+.2f} %"))
-        grew = [_grown(layers, self.side, self.text, full) for full in (False, True)]
+        grew = [grown_alone(layers, self.side, self.text, full) for full in (False, True)]
         rows.append((f"resident, {layers} layers", *(_mib(value) for value in grew), grew[1] / grew[0], "–"))
         self._bar(f"activation memory, {layers} layers", f"{less:.2f} x less", "at least 5 x less", less >= MEMORY_BAR)
         head = ("what", "MiB, regions", "MiB, full canvas", "times less", "model.cost is off by")
@@ -141,7 +141,7 @@ def _padded(work: Work) -> Work:
     return Work.of(work.model, rows, [Layout((longest, 1), box, (box,)) for _ in texts], texts)
 
 
-def _grown(*arguments: object) -> int:
+def grown_alone(*arguments: object) -> int:
     """``grown`` in a process that did nothing else."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(grown, *arguments).result()  # type: ignore[arg-type]

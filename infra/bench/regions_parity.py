@@ -17,8 +17,8 @@ from torch import Tensor
 from infra.bench.regions_work import TASK, Work, backbone
 from model import layouts
 from model.attention import Backend
-from model.layouts import LAYERED_CONDITION, Layout
-from model.tasks import Box, Region
+from model.layouts import Layout
+from model.tasks import LAYERED_INPUT, Box, Region
 
 NEW = ("rope_theta", "gate_init", "layer_slots", "channel_std")
 """Settings that the stock class does not know; its angles are of 10,000."""
@@ -73,7 +73,7 @@ def _stock(case: Case) -> tuple[Tensor, Tensor]:
     layout, boxes = _centred(case.sizes)
     numbers = [*range(len(boxes))]
     if case.layered:
-        numbers[-1] = LAYERED_CONDITION
+        numbers[-1] = LAYERED_INPUT
     regions = [
         Region(number, box, clean=case.split and place > 0)
         for place, (number, box) in enumerate(zip(numbers, boxes, strict=True))

@@ -147,7 +147,7 @@ def _settings(server: Server, endpoint: str) -> dict[str, str]:
 def _upload(data: Path, dataset: str, server: Server) -> None:
     store: Any = s3fs.S3FileSystem(**fsspec_options(_settings(server, server.endpoint)))
     store.mkdir(BUCKET)
-    for suffix in ("", *FORMATS.values()):
+    for suffix in sorted({FORMATS.get(name, "") for name in FROM_S3}):
         root = data / (dataset + suffix)
         for path in sorted(path for path in root.rglob("*") if path.is_file()):
             store.put_file(str(path), f"{BUCKET}/{root.name}/{path.relative_to(root)}")

@@ -58,13 +58,7 @@ class LayerCodec(ABC):
 
     def check_pictures(self, pictures: Sequence[Tensor]) -> None:
         for number, picture in enumerate(pictures):
-            shape = list(picture.shape)
-            whole = all(0 < side <= MAX_PICTURE and side % self.token_px == 0 for side in shape[:2])
-            if picture.dtype != torch.uint8 or len(shape) != 3 or shape[2] != 4 or not whole:
-                raise CodecError(
-                    f"picture {number} is {picture.dtype} {shape}, not uint8 RGBA of whole tokens of "
-                    f"{self.token_px} px, at most {MAX_PICTURE} px a side; pad it outward"
-                )
+            check_picture(picture, self.token_px, f"picture {number}")
 
     def check_tokens(self, tokens_TC: Tensor, sizes: Sequence[tuple[int, int]]) -> None:
         if empty := [number for number, size in enumerate(sizes) if min(size) < 1]:
@@ -80,6 +74,21 @@ class LayerCodec(ABC):
                 f"the transformer takes tokens of {channels} channels, {type(self).__name__} makes {self.token_dim}; "
                 "use the codec of the checkpoint"
             )
+
+
+def check_picture(picture: Tensor, token_px: int, name: str) -> None:
+    """Refuse what is no straight RGBA u8 of whole tokens; ``name`` is how the error calls it.
+
+    Raises:
+        CodecError: that.
+    """
+    shape = list(picture.shape)
+    whole = all(0 < side <= MAX_PICTURE and side % token_px == 0 for side in shape[:2])
+    if picture.dtype != torch.uint8 or len(shape) != 3 or shape[2] != 4 or not whole:
+        raise CodecError(
+            f"{name} is {picture.dtype} {shape}, not uint8 RGBA of whole tokens of {token_px} px, at most "
+            f"{MAX_PICTURE} px a side; pad it outward"
+        )
 
 
 def cut(pixels_P4: Tensor, sizes: Sequence[tuple[int, int]], token_px: int) -> list[Tensor]:

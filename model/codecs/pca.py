@@ -35,7 +35,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.codecs.base import MAX_PICTURE, LayerCodec
+from model.codecs.base import LayerCodec, check_picture
 from model.codecs.bleed import bleed
 from model.errors import CheckpointError, CodecError
 
@@ -290,14 +290,9 @@ def _gathered(pictures: Iterable[Tensor], t: int) -> Iterator[list[Tensor]]:
     some: list[Tensor] = []
     patches = 0
     for number, picture in enumerate(pictures):
-        shape = tuple(picture.shape)
-        sides = shape[:2]
-        whole = len(shape) == 3 and shape[2] == 4 and all(0 < side <= MAX_PICTURE and side % t == 0 for side in sides)
-        if picture.dtype != torch.uint8 or not whole:
-            what = f"picture {number} of the fit is {picture.dtype} {list(shape)}"
-            raise CodecError(f"{what}, not uint8 RGBA of whole tokens of {t} px; pad it outward")
+        check_picture(picture, t, f"picture {number} of the fit")
         some.append(picture)
-        patches += shape[0] * shape[1] // t**2
+        patches += picture.shape[0] * picture.shape[1] // t**2
         if patches >= CHUNK:
             yield some
             some, patches = [], 0

@@ -17,7 +17,7 @@ import torch
 from infra.bench import regions, regions_gpu, regions_parity
 from infra.bench.regions_measure import flops, growth, kept_bytes, seconds
 from infra.bench.regions_race import HEAD, Race, race, representative
-from infra.bench.regions_work import TASK, backbone, both, grown
+from infra.bench.regions_work import TASK, backbone, both
 from model import cost, layouts, presets
 from model.cost import Architecture
 from model.transformer import RegionTransformer
@@ -144,7 +144,7 @@ def test_there_are_no_tables_of_a_gpu_without_one(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_process_grows_more_for_full_canvases() -> None:
-    assert 0 < grown(16, 12, 2, False) < grown(16, 12, 2, True)
+    assert 0 < regions.grown_alone(16, 12, 2, False) < regions.grown_alone(16, 12, 2, True)
 
 
 @pytest.mark.gpu
