@@ -4,7 +4,8 @@ SchemaError
 ├── RecordError     a design record or a manifest that does not validate
 ├── ImageError      an image member that is damaged, over a limit or of another size than its record says
 ├── SampleError     a sample whose members do not fit its record
-└── LicenceError    a licence expression or a policy that cannot be read
+├── LicenceError    a licence expression or a policy that cannot be read
+└── SettingsError   a configuration file or an assignment that cannot be used
 """
 
 
@@ -26,3 +27,7 @@ class SampleError(SchemaError):
 
 class LicenceError(SchemaError):
     """A licence expression or a licence policy cannot be read."""
+
+
+class SettingsError(SchemaError):
+    """A configuration file or an assignment of the command line cannot be used; the message names the remedy."""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import BuildConfig, known_keys, load_config, parse_assignments
+from pipelines.config import BuildConfig, load_config, parse_assignments
 from pipelines.errors import UsageError
+from schemas.settings import known_keys
 
 
 def test_the_public_keys_are_there() -> None:
@@ -21,7 +22,7 @@ def test_the_public_keys_are_there() -> None:
         "dedup.enabled",
         "manifest.columns",
     }
-    assert public <= set(known_keys())
+    assert public <= set(known_keys(BuildConfig))
 
 
 def test_overrides_lie_over_the_file(tmp_path: Path) -> None:
