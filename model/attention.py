@@ -6,10 +6,10 @@ tokens, S text tokens, N = T + S, H heads, K head dim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from functools import lru_cache
-from typing import NamedTuple, cast
+from itertools import accumulate
+from typing import NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
@@ -34,17 +34,41 @@ class Backend(StrEnum):
     PADDED = "padded"
 
 
-def attend(text: QKV, image: QKV, lengths: Sequence[tuple[int, int]], backend: Backend) -> tuple[Tensor, Tensor]:
+class Spans(NamedTuple):
+    """Where the designs lie among the N tokens, on their device, as the variable-length kernel takes it.
+
+    ``ends`` int32 [D + 1]: 0, then where each design ends. ``longest``: tokens of the longest design.
+    """
+
+    ends: Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[tuple[int, int]], device: torch.device) -> Self:
+        """Of ``lengths``, text and image tokens of each design. It copies to the device: make it once a micro-batch."""
+        sizes = [sum(pair) for pair in lengths]
+        return cls(torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=device), max(sizes, default=0))
+
+
+def attend(
+    text: QKV, image: QKV, lengths: Sequence[tuple[int, int]], backend: Backend, spans: Spans | None = None
+) -> tuple[Tensor, Tensor]:
     """The two streams after attention: ``[S, H, K]`` and ``[T, H, K]``.
 
-    ``lengths``: of the text and the image tokens of each design, in whose order both streams are packed.
+    ``lengths``: of the text and the image tokens of each design, in whose order both streams are packed. ``spans``:
+    those of ``lengths``, made once for all blocks; None: made here, where the backend needs them.
     """
     if not lengths:  # a rank without a design: every projection gets a gradient as on the others, of zeros
         tie = 0 * torch.stack([x.sum() for x in (*text, *image)]).sum()
         return text.value + tie, image.value + tie
     joint = QKV(*(_interleave(one, other, lengths) for one, other in zip(text, image, strict=True)))
     sizes = [size for pair in lengths for size in pair]
-    out = _KERNELS[_resolve(backend, joint.query)](joint, [sum(pair) for pair in lengths])
+    backend = _resolve(backend, joint.query)
+    if backend is Backend.VARLEN:
+        out = _varlen(joint, spans or Spans.of(lengths, joint.query.device))
+    else:
+        kernel = _padded if backend is Backend.PADDED else _segments
+        out = kernel(joint, [sum(pair) for pair in lengths])
     pieces = torch.split(out, sizes)
     return _joined(pieces[::2]), _joined(pieces[1::2])
 
@@ -77,19 +101,12 @@ def _segments(joint: QKV, lengths: Sequence[int]) -> Tensor:
     return _joined(outs, dim=1).transpose(0, 1)
 
 
-def _varlen(joint: QKV, lengths: Sequence[int]) -> Tensor:
+def _varlen(joint: QKV, spans: Spans) -> Tensor:
     """One call for all designs, by the flash kernel for sequences of different lengths."""
     from torch.nn.attention.varlen import varlen_attn
 
-    ends, longest = _ends(tuple(lengths), joint.query.device), max(lengths)
+    ends, longest = spans
     return cast(Tensor, varlen_attn(joint.query, joint.key, joint.value, ends, ends, longest, longest))
-
-
-@lru_cache(maxsize=8)
-def _ends(lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    """int32 [D + 1]: where each design begins; the same for all blocks of a pass, so that it is copied once."""
-    with torch.inference_mode(False):  # else a later training pass could not save it
-        return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
 
 
 def _padded(joint: QKV, lengths: Sequence[int]) -> Tensor:
@@ -100,10 +117,3 @@ def _padded(joint: QKV, lengths: Sequence[int]) -> Tensor:
     valid_DN = torch.arange(query.shape[2], device=query.device) < sizes[:, None]
     out = scaled_dot_product_attention(query, key, value, attn_mask=valid_DN[:, None, None])
     return out.transpose(1, 2)[valid_DN]
-
-
-_KERNELS: dict[Backend, Callable[[QKV, Sequence[int]], Tensor]] = {
-    Backend.SEGMENTS: _segments,
-    Backend.VARLEN: _varlen,
-    Backend.PADDED: _padded,
-}

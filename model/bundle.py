@@ -7,33 +7,24 @@ acetate.json    what they are; written last, so that a folder without it is none
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from diffusers import ModelMixin
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, Field
 
 from model.codecs.base import LayerCodec
 from model.errors import CheckpointError, CodecError
+from model.folder import check_files, loading, read, whole_folder
+from model.settings import TransformerSettings, check_part
 from model.text import TextEncoder
 from model.transformer import RegionTransformer
 
 FORMAT = 1
 MANIFEST = "acetate.json"
-MAX_JSON = 2**20
-"""Bytes of a file of settings."""
-MAX_WIDTH = 2**14
-"""Of a transformer."""
 
 
 class Kind(NamedTuple):
@@ -49,8 +40,8 @@ class Kind(NamedTuple):
 
 CODECS = {
     "pca": Kind("model.codecs.pca", "PcaCodec"),
-    "gray": Kind("model.codecs.vae", "GrayCodec", ("device",)),
-    "rgba": Kind("model.codecs.vae", "RgbaCodec", ("device",)),
+    "gray": Kind("model.codecs.vae", "GrayCodec", ("device", "local_files_only")),
+    "rgba": Kind("model.codecs.vae", "RgbaCodec", ("device", "local_files_only")),
     "joint": Kind("model.codecs.joint", "JointCodec", ("device",)),
 }
 TEXTS = {
@@ -69,42 +60,6 @@ class Manifest(BaseModel):
     codec: Literal["pca", "gray", "rgba", "joint"]
     text: Literal["bytes", "qwen"]
     preset: Annotated[str, Field(max_length=100)] | None = None
-
-
-_Side = Annotated[int, Field(ge=1, le=2**16)]
-_Axis = Annotated[int, Field(ge=2, le=1024, multiple_of=2)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class TransformerSettings(BaseModel):
-    """Bounds on what ``transformer/config.json`` may ask for, far over any model that is known."""
-
-    num_layers: Annotated[int, Field(ge=1, le=512)]
-    num_attention_heads: Annotated[int, Field(ge=1, le=256)]
-    attention_head_dim: Annotated[int, Field(ge=1, le=1024)]
-    in_channels: _Side
-    out_channels: _Side | None = None
-    patch_size: Annotated[int, Field(ge=1, le=64)]
-    joint_attention_dim: _Side
-    axes_dims_rope: tuple[_Axis, _Axis, _Axis]
-    layer_slots: Annotated[int, Field(ge=0, le=4096)] = 0
-    channel_std: Annotated[list[_Positive], Field(max_length=2**16)] | None = None
-    rope_theta: _Positive = 10_000.0
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if sum(self.axes_dims_rope) != self.attention_head_dim:
-            raise ValueError(f"axes_dims_rope must add up to attention_head_dim, {self.attention_head_dim}")
-        if (width := self.num_attention_heads * self.attention_head_dim) > MAX_WIDTH:
-            raise ValueError(f"num_attention_heads of attention_head_dim make a width of {width}, over {MAX_WIDTH}")
-        return self
-
-
-class ByteTextSettings(BaseModel):
-    """Bounds on what ``text/config.json`` of the built-in encoder may ask for."""
-
-    width: _Side
-    max_bytes: Annotated[int, Field(ge=1, le=2**16)]
 
 
 @dataclass(frozen=True)
@@ -149,7 +104,7 @@ class Bundle:
                 "preset": self.preset,
             }
         )
-        with _whole_folder(Path(folder).absolute()) as temporary:
+        with whole_folder(Path(folder).absolute()) as temporary:
             self.transformer.save_pretrained(temporary / "transformer")
             _save(self.codec, temporary / "codec")
             _save(self.text, temporary / "text")
@@ -170,12 +125,15 @@ class Bundle:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise CheckpointError(f"{folder} has no {MANIFEST}: it is no checkpoint of this program, or is not whole")
-        manifest: Manifest = _read(folder / MANIFEST, Manifest)
-        _check_settings(folder / "transformer" / "config.json", RegionTransformer, TransformerSettings)
-        if manifest.text == "bytes":
-            _check_settings(folder / "text" / "config.json", TEXTS["bytes"].found(), ByteTextSettings)
+        manifest: Manifest = read(folder / MANIFEST, Manifest)
+        torch.empty(0, device=device)  # a device that is not there is no fault of the folder
         options = {"dtype": dtype, "device": device, "local_files_only": True}
         parts = {"transformer": _TRANSFORMER, "codec": CODECS[manifest.codec], "text": TEXTS[manifest.text]}
+        for name in parts:
+            if not (folder / name).is_dir():  # for a path that is none, a library would ask a hub
+                raise CheckpointError(f"{folder / name} is missing: the checkpoint is not whole; copy it again")
+            check_files(folder / name)
+        check_part(folder / "transformer", RegionTransformer, TransformerSettings)
         loaded = {name: _load(kind, folder / name, options) for name, kind in parts.items()}
         try:
             return cls(**loaded, preset=manifest.preset)
@@ -200,71 +158,9 @@ def _save(part: Any, folder: Path) -> None:
 
 
 def _load(kind: Kind, folder: Path, options: dict[str, Any]) -> Any:
-    if not folder.is_dir():  # for a path that is none, a library would ask a hub
-        raise CheckpointError(f"{folder} is missing: the checkpoint is not whole; copy it again")
     part = kind.found()
-    try:
+    with loading(f"{folder} is damaged or not that of a {kind.name}"):
         if issubclass(part, ModelMixin):
             made = part.from_pretrained(folder, dtype=options["dtype"], use_safetensors=True, local_files_only=True)
             return made.to(options["device"])
         return part.load(folder, **{name: options[name] for name in kind.options})
-    except (CheckpointError, CodecError) as error:
-        raise CheckpointError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{folder} is damaged or not that of a {kind.name}: {reason}") from error
-
-
-def _read(path: Path, what: Any) -> Any:
-    """A file of settings as ``what``."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_JSON + 1)
-        if len(data) > MAX_JSON:
-            raise CheckpointError(f"{path} has more than {MAX_JSON} bytes; it is no file of settings")
-        return TypeAdapter(what).validate_json(data)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror}); the checkpoint is not whole") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: {name}{': ' if name else ''}{first['msg']}") from None
-
-
-def _check_settings(path: Path, part: Any, bounds: type[BaseModel]) -> None:
-    """Before anything is made of them: settings that ``part`` knows (no quantizer, no adapter) and within bounds."""
-    known = inspect.signature(part.__init__).parameters
-    strange = sorted(name for name in _read(path, dict[str, Any]) if name not in known and not name.startswith("_"))
-    if strange:
-        raise CheckpointError(f"{path}: {strange[0][:100]!r} is no setting of {part.__name__}; remove it")
-    _read(path, bounds)
-
-
-@contextlib.contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes ``folder`` once all in it is on the disk; on an error it is removed."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise CheckpointError(f"{folder} is there already; give another name, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    temporary.mkdir()
-    try:
-        yield temporary
-        for path in sorted(temporary.rglob("*"), reverse=True):
-            _sync(path)
-        _sync(temporary)
-        temporary.replace(folder)
-        _sync(folder.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,8 +23,9 @@ from typing import Any, NoReturn
 from model import layouts
 from model.errors import LayoutError, ModelError
 from model.layouts import Layout
+from model.placement import Grid
 from model.presets import PRESETS, config, preset
-from model.tasks import BACKGROUND, COMPOSED, Region, Task
+from model.tasks import BACKGROUND, COMPOSED, FOREGROUND, LAYOUTS, Region, Task
 
 Lengths = Sequence[tuple[int, int]]
 """Text and image tokens of each design of a micro-batch, as in ``Packing.lengths``."""
@@ -228,15 +229,17 @@ def _task(text: str) -> Task:
 def _report(asked: argparse.Namespace) -> str:
     found = preset(asked.preset)
     a, item = Architecture.of(config(asked.preset)), ITEM_BYTES[asked.dtype]
+    side = asked.resolution // found.token_px
+    if not side:
+        raise LayoutError(f"{asked.resolution} px is less than a token of {found.token_px} px; raise --resolution")
     if asked.boxes:
-        designs, what = [_read(path, asked.resolution, found.token_px) for path in asked.boxes], "from records"
+        designs, what = [_read(path, Grid(asked.resolution, found.token_px)) for path in asked.boxes], "from records"
     else:
-        side = asked.resolution // found.token_px
-        if not side:
-            raise LayoutError(f"{asked.resolution} px is less than a token of {found.token_px} px; raise --resolution")
         designs, what = [layouts.draw(asked.layers, side, asked.seed)], f"drawn with seed {asked.seed}"
     foregrounds = [len(design.boxes) - 1 for design in designs]
-    regions = [design.regions(asked.task, _chosen(asked, design)) for design in designs]
+    if asked.chosen and not LAYOUTS[asked.task].others_clean:
+        raise LayoutError(f"{asked.task} chooses no layers; leave --chosen out")
+    regions = [design.regions(asked.task, asked.chosen) for design in designs]
     full = [design.full_canvas() for design in designs]
     count = parameters(a)
     head = (
@@ -245,30 +248,19 @@ def _report(asked: argparse.Namespace) -> str:
         f"{asked.task}; designs: {len(designs)} {what}, foregrounds: {_list(foregrounds)}; "
         f"{asked.resolution} px, tokens of {found.token_px} px\n"
     )
-    columns = [_column(a, asked, chosen, item) for chosen in (regions, full)]
+    columns = [_column(a, asked, regions, item, FOREGROUND), _column(a, asked, full, item, BACKGROUND)]
     return head + _table(*columns)
 
 
-def _read(path: Path, resolution: int, token_px: int) -> Layout:
+def _read(path: Path, grid: Grid) -> Layout:
     if path.stat().st_size > MAX_RECORD:
         raise LayoutError(f"{path} has over {MAX_RECORD} bytes; give the record of one design")
     try:
-        return layouts.of_record(json.loads(path.read_bytes()), resolution, token_px)
+        return layouts.of_record(json.loads(path.read_bytes()), grid)
     except (ValueError, RecursionError) as error:
         raise LayoutError(f"{path} is not JSON: {error}") from error
     except LayoutError as error:
         raise LayoutError(f"{path}: {error}", error.key) from error
-
-
-def _chosen(asked: argparse.Namespace, design: Layout) -> list[int]:
-    wanted: list[int] = asked.chosen
-    if wanted and asked.task not in (Task.ADD_LAYER, Task.RESTYLE):
-        raise LayoutError(f"{asked.task} chooses no layers; leave --chosen out")
-    if not wanted and asked.task in (Task.ADD_LAYER, Task.RESTYLE):
-        raise LayoutError(f"{asked.task} needs --chosen, numbers of layers from {BACKGROUND} to {len(design.boxes)}")
-    if wanted and max(wanted) > len(design.boxes):
-        raise LayoutError(f"there is no layer {max(wanted)}; --chosen takes {BACKGROUND} to {len(design.boxes)}")
-    return wanted
 
 
 def _list(numbers: Sequence[int]) -> str:
@@ -276,11 +268,13 @@ def _list(numbers: Sequence[int]) -> str:
     return shown if len(numbers) <= 8 else f"{shown}, ... ({sum(numbers)} together)"
 
 
-def _column(a: Architecture, asked: argparse.Namespace, designs: Sequence[list[Region]], item: int) -> dict[str, int]:
-    """Every row of the table for one way to lay the designs out."""
+def _column(
+    a: Architecture, asked: argparse.Namespace, designs: Sequence[list[Region]], item: int, foreground: int
+) -> dict[str, int]:
+    """Every row of the table for one way to lay the designs out, in which ``foreground`` numbers the first of them."""
     kinds = {"composed": 0, "background": 0, "foregrounds": 0, "conditions": 0}
     for region in chain.from_iterable(designs):
-        kinds[_kind(region)] += region.tokens
+        kinds[_kind(region, foreground)] += region.tokens
     lengths = [(asked.text, sum(region.tokens for region in regions)) for regions in designs]
     bare = [(EMPTY_PROMPT, image) for _, image in lengths]
     once, back = forward(a, lengths), backward(a, lengths)
@@ -299,10 +293,12 @@ def _column(a: Architecture, asked: argparse.Namespace, designs: Sequence[list[R
     }
 
 
-def _kind(region: Region) -> str:
+def _kind(region: Region, foreground: int) -> str:
     if region.condition or region.layer < COMPOSED:
         return "conditions"
-    return {COMPOSED: "composed", BACKGROUND: "background"}.get(region.layer, "foregrounds")
+    if region.layer >= foreground:
+        return "foregrounds"
+    return "composed" if region.layer == COMPOSED else "background"
 
 
 def _table(regions: Mapping[str, int], full: Mapping[str, int]) -> str:

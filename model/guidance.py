@@ -58,22 +58,29 @@ class Denoiser:
     text: Text
     guidance: Guidance = field(default_factory=Guidance)
     null: Text | None = None
-    kind_D: Tensor | None = None
 
     def __call__(self, tokens_TC: Tensor, sigma: float) -> Tensor:
         timestep_D = torch.full((len(self.regions.keys),), sigma, device=tokens_TC.device)
-        given: Tensor = self.model(tokens_TC, self.text.values, timestep_D, self.regions, self._packing, self.kind_D)
+        given: Tensor = self.model(tokens_TC, self.text.values, timestep_D, self.regions, self._packing, self._kind_D)
         if self.guidance.scale == 1:
             return given
         if LAYOUTS[self.task].conditions:
             without = given.clone()
             bare, packing = self._without_references
             kept_T = ~self.regions.of_tokens(self.regions.condition)
-            without[kept_T] = self.model(tokens_TC[kept_T], self.text.values, timestep_D, bare, packing, self.kind_D)
+            without[kept_T] = self.model(tokens_TC[kept_T], self.text.values, timestep_D, bare, packing, self._kind_D)
         else:
             null, packing = self._without_text
-            without = self.model(tokens_TC, null.values, timestep_D, self.regions, packing, self.kind_D)
+            without = self.model(tokens_TC, null.values, timestep_D, self.regions, packing, self._kind_D)
         return self.guidance.combine(given, without)
+
+    @cached_property
+    def _kind_D(self) -> Tensor | None:
+        """int64 [D]: the task's kind of picture, where the checkpoint tells RGB from RGBA."""
+        if not self.model.config.use_additional_t_cond:
+            return None
+        designs = len(self.regions.keys)
+        return torch.full((designs,), LAYOUTS[self.task].kind, dtype=torch.long, device=self.regions.boxes.device)
 
     @cached_property
     def _packing(self) -> Packing:

@@ -11,8 +11,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from model.errors import LayoutError
-from model.tasks import COMPOSED, FOREGROUND, LAYERED_INPUT, Box, Region, Task, lay_out
+from model.placement import Grid, Int64, check_boxes, place, to_tokens
+from model.tasks import BACKGROUND, COMPOSED, LAYERED_INPUT, Box, Region, Task, lay_out
 
 SHARE, SPREAD = 0.045, 1.0
 """Median of a layer's share of the canvas, and the standard deviation of its logarithm: these give the token counts
@@ -20,10 +23,9 @@ that ART reports (mean 11.4k at 1024 px).
 """
 ASPECT = 3.0
 """A drawn layer is at most so many times as wide as high, or as high as wide, unless the canvas cuts it."""
-MAX_SIDE = 1_000_000
-"""Px of a canvas: a record with more is damaged."""
-_EPSILON = 1e-8
-"""Of a token: what a box may reach over the grid by float noise before it gets another token."""
+_BACKGROUND = "background"
+"""The ``kind`` of a record's first layer, where the design has a background."""
+_WANTED = '"canvas": {"width", "height"}, "visible": [x0, y0, x1, y1], "layers": [{"kind", "box": [x0, y0, x1, y1]}]'
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,23 @@ class Layout:
         return lay_out(task, self.boxes, self.canvas, self.visible, chosen)
 
     def full_canvas(self) -> list[Region]:
-        """The same foregrounds as Qwen-Image-Layered makes them: the composed picture, every layer as large as it, and
-        the given picture. No layer overflows, and the background gets no region of its own.
+        """As many layers as there are foregrounds, as Qwen-Image-Layered makes them: on a canvas that is the visible
+        box alone. No layer overflows, and the background gets no region of its own.
         """
-        foregrounds = range(FOREGROUND, FOREGROUND + len(self.boxes) - 1)
-        made = [Region(number, self.visible) for number in (COMPOSED, *foregrounds)]
-        return [*made, Region(LAYERED_INPUT, self.visible, clean=True)]
+        x0, y0, x1, y1 = self.visible
+        return full_canvas(len(self.boxes) - 1, (y1 - y0, x1 - x0))
+
+
+def full_canvas(layers: int, size: tuple[int, int]) -> list[Region]:
+    """Qwen-Image-Layered's regions of a picture of ``size`` (h, w) tokens, all as large as it.
+
+    Frame 0 is the picture as the model draws it itself, which is thrown away; 1 and up are the ``layers``, bottom to
+    top; the last region is the picture that is taken apart.
+    """
+    height, width = size
+    box = (0, 0, width, height)
+    made = [Region(number, box) for number in range(COMPOSED, BACKGROUND + layers)]
+    return [*made, Region(LAYERED_INPUT, box, clean=True)]
 
 
 def draw(layers: int, side: int, seed: int) -> Layout:
@@ -65,36 +78,33 @@ def draw(layers: int, side: int, seed: int) -> Layout:
     return Layout((side, side), (0, 0, side, side), tuple(boxes))
 
 
-def of_record(record: Any, resolution: int, token_px: int) -> Layout:
-    """The layout of a sample's ``json`` member, scaled so that the visible box has ``resolution`` squared px.
+def of_record(record: Any, grid: Grid) -> Layout:
+    """The layout of a sample's ``json`` member: the boxes that a stream of the same resolution and tokens delivers.
 
-    Its corner lies on the grid of tokens of ``token_px``; boxes are padded outward.
+    A design without a background gets a transparent one in its visible box.
 
     Raises:
         LayoutError: it has no canvas, visible box and layers, or a box is empty or not on the canvas.
     """
     try:
         key = str(record.get("design_id", "without an id"))
-        sides = [_whole(record["canvas"][name]) for name in ("width", "height")]
-        visible = [_whole(value) for value in record["visible"]]
-        boxes = [[_whole(value) for value in layer["box"]] for layer in record["layers"]]
+        size = np.array([[_whole(record["canvas"][name]) for name in ("width", "height")]])
+        visible = np.array([_box(record["visible"])])
+        boxes = np.array([_box(layer["box"]) for layer in record["layers"]])
+        backed = [layer["kind"] == _BACKGROUND for layer in record["layers"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        wanted = '"canvas": {"width", "height"}, "visible": [x0, y0, x1, y1], "layers": [{"box": [x0, y0, x1, y1]}]'
-        raise LayoutError(f"not the record of a design; it needs {wanted}") from error
-    if not boxes:
+        raise LayoutError(f"not the record of a design; it needs {_WANTED}") from error
+    if not backed:
         raise LayoutError(f"design {key} has no layers; give it at least a background", key)
-    for box in (visible, *boxes):
-        _check(box, sides, key)
-    per_token = resolution / math.sqrt((visible[2] - visible[0]) * (visible[3] - visible[1])) / token_px
-    origin = [math.ceil(corner * per_token - _EPSILON) for corner in visible[:2]]
-
-    def to_tokens(box: list[int]) -> Box:
-        x, y = (math.floor((box[i] - visible[i]) * per_token + _EPSILON) + origin[i] for i in (0, 1))
-        right, top = (math.ceil((box[i + 2] - visible[i]) * per_token - _EPSILON) + origin[i] for i in (0, 1))
-        return x, y, right, top
-
-    whole = to_tokens([0, 0, *sides])
-    return Layout(whole[2:], to_tokens(visible), tuple(to_tokens(box) for box in boxes))
+    try:
+        check_boxes(boxes, np.zeros(1, np.int64), size)
+        placement = place(size, visible, grid)
+    except LayoutError as error:
+        raise LayoutError(f"design {key}: {error}", key) from None
+    shown = _boxes(placement.visible)
+    layers = _boxes(to_tokens(boxes, np.zeros(len(boxes), np.int64), placement))
+    width, height = placement.canvas[0].tolist()
+    return Layout((width, height), shown[0], layers if backed[0] else shown + layers)
 
 
 def _whole(value: Any) -> int:
@@ -103,7 +113,10 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _check(box: list[int], sides: list[int], key: str) -> None:
-    on_canvas = len(box) == 4 and all(0 <= box[i] < box[i + 2] <= sides[i] for i in (0, 1))
-    if not on_canvas or max(sides) > MAX_SIDE:
-        raise LayoutError(f"design {key}: box {box} is empty or not on its canvas of {sides} px; correct it", key)
+def _box(values: Any) -> list[int]:
+    x0, y0, x1, y1 = values
+    return [_whole(value) for value in (x0, y0, x1, y1)]
+
+
+def _boxes(rows: Int64) -> tuple[Box, ...]:
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in rows.tolist())

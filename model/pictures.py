@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from model.codecs.base import MAX_PICTURE
+from model.codecs.base import LIMITS, fits
 from model.errors import CodecError
-
-MAX_PIXELS = 1 << 26
-"""Of a picture: more is refused before it is made or put into floats, which take 16 bytes a pixel."""
 
 Colour = tuple[int, int, int]
 BoxPx = tuple[float, float, float, float]
@@ -80,9 +77,16 @@ def clip(picture: Tensor, box_px: BoxPx) -> Tensor:
     x0, y0, x1, y1 = box_px
     if not (all(map(math.isfinite, box_px)) and max(0, x0) < min(width, x1) and max(0, y0) < min(height, y1)):
         raise CodecError(f"box {box_px} shows nothing of a picture of {width} x {height} px; give px of this picture")
-    share = _shares(y0, y1, height)[:, None] * _shares(x0, x1, width)
-    most = share.mul(255).round().to(torch.uint8).to(picture.device)
-    return _seen(torch.cat([picture[..., :3], torch.minimum(picture[..., 3], most)[..., None]], dim=-1))
+    rows, columns = _within(y0, y1, height), _within(x0, x1, width)
+    out = torch.zeros(picture.shape, dtype=torch.uint8, device=picture.device)
+    inner = out[rows, columns]
+    inner.copy_(picture[rows, columns])
+    share_H, share_W = _shares(y0, y1, height)[rows], _shares(x0, x1, width)[columns]
+    for share, others, lines in ((share_H, share_W, inner), (share_W, share_H, inner.transpose(0, 1))):
+        for edge in (share < 1).nonzero().flatten().tolist():  # one at each end at most: all other px are whole
+            most = (share[edge] * others).mul(255).round().to(picture)
+            lines[edge, :, 3] = torch.minimum(lines[edge, :, 3], most)
+    return out.mul_(out[..., 3:] > 0)
 
 
 def refit(picture: Tensor, size: tuple[int, int], fit: Fit) -> Tensor:
@@ -146,9 +150,13 @@ def check(picture: Tensor) -> None:
 
 
 def _check_size(height: int, width: int) -> None:
-    if not (0 < height <= MAX_PICTURE and 0 < width <= MAX_PICTURE and height * width <= MAX_PIXELS):
-        limits = f"1 to {MAX_PICTURE} px a side and at most {MAX_PIXELS:,} in all"
-        raise CodecError(f"a picture of {width} x {height} px; it may have {limits}: scale it down")
+    if not fits(height, width):
+        raise CodecError(f"a picture of {width} x {height} px; it may have {LIMITS}: scale it down")
+
+
+def _within(low: float, high: float, length: int) -> slice:
+    """The pixels of a side of which anything lies between two positions."""
+    return slice(max(0, math.floor(low)), min(length, math.ceil(high)))
 
 
 def _shares(low: float, high: float, length: int) -> Tensor:

@@ -23,13 +23,24 @@ def shifted(sigmas: Tensor, shift: float) -> Tensor:
     return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
-def schedule(steps: int, shift: float = 1.0) -> Tensor:
-    """``steps + 1`` sigmas, float64, from 1 to 0: evenly spaced, then shifted."""
-    return shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)
+def schedule(steps: int, shift: float = 1.0, terminal: float | None = None) -> Tensor:
+    """``steps + 1`` sigmas, float64, from 1 to 0: evenly spaced, then shifted, then stretched.
+
+    ``terminal``: what the last sigma over 0 becomes; 1 stays, and those between move in proportion (``shift_terminal``
+    in a checkpoint's ``scheduler_config.json``, 0.02 in Qwen-Image's). A single step has only 1 and nothing to stretch.
+    """
+    sigmas = shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)
+    if terminal is not None and steps > 1:
+        sigmas[:-1] = 1 - (1 - sigmas[:-1]) * (1 - terminal) / (1 - sigmas[-2])
+    return sigmas
 
 
-def shift_for(tokens: int, *, base: tuple[int, float] = (256, 0.5), most: tuple[int, float] = (4096, 1.15)) -> float:
-    """The shift for a number of tokens: exp of a line through two points (tokens, mu), as diffusers draws it."""
+def shift_for(tokens: int, *, base: tuple[int, float] = (256, 0.5), most: tuple[int, float] = (8192, 0.9)) -> float:
+    """The shift for a number of tokens: exp of a line through two points (tokens, mu), as diffusers draws it.
+
+    ``base`` and ``most`` are Qwen-Image's: ``base_image_seq_len``, ``base_shift``, ``max_image_seq_len`` and
+    ``max_shift`` of its ``scheduler_config.json``. Those that diffusers falls back to, (4096, 1.15), are FLUX's.
+    """
     slope = (most[1] - base[1]) / (most[0] - base[0])
     return math.exp(base[1] + slope * (tokens - base[0]))
 

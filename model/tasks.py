@@ -102,11 +102,13 @@ def lay_out(
     tasks heed none. All in tokens.
 
     Raises:
-        LayoutError: the task has layers and there is none.
+        LayoutError: the task has layers and there is none, or it is about chosen layers and none or another was chosen.
     """
     layout = LAYOUTS[task]
     if layout.layers and not boxes:
         raise LayoutError(f"{task} needs the box of at least one layer, the background")
+    if layout.others_clean:
+        _check_chosen(task, chosen, len(boxes))
     whole = visible if layout.composed is Extent.VISIBLE else (0, 0, *canvas)
     out = [Region(COMPOSED, whole, layout.composed_clean)]
     if layout.layers:
@@ -115,3 +117,12 @@ def lay_out(
     if layout.conditions:
         out += [Region(r.layer, r.box, clean=True, condition=True) for r in out if r.layer in chosen]
     return out
+
+
+def _check_chosen(task: Task, chosen: Collection[int], layers: int) -> None:
+    there = f"layers are {BACKGROUND} to {layers}"
+    if not chosen:
+        raise LayoutError(f"{task}: no layer is chosen; choose one or more, {there}")
+    foreign = [number for number in chosen if not BACKGROUND <= number < BACKGROUND + layers]
+    if foreign:
+        raise LayoutError(f"{task}: there is no layer {foreign[0]}; {there}")

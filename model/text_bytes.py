@@ -14,7 +14,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from model.errors import CheckpointError
+from model.folder import loading
 from model.prompts import fit
+from model.settings import ByteTextSettings, check_part
 from model.text import Text, TextEncoder
 
 END = 256
@@ -24,11 +26,15 @@ STRIDE, MARGIN = 4, 2
 """Bytes of a token, and those that it sees on either side of its own."""
 
 
-class ByteText(TextEncoder, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Prompts of at most ``max_bytes`` bytes to a token for every 4 of them; the rest of a prompt is cut off."""
+class ByteText(ModelMixin, ConfigMixin, TextEncoder):  # type: ignore[misc]
+    """Prompts of at most ``max_bytes`` bytes to a token for every 4 of them; the rest of a prompt is cut off.
+
+    The tags of 50 layers fit the default, with a few bytes of each caption. It is trained with the rest, and what
+    shards it (FSDP2) acts on a call: ``encode`` is one.
+    """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, width: int = 64, max_bytes: int = 256) -> None:
+    def __init__(self, width: int = 64, max_bytes: int = 1024) -> None:
         super().__init__()
         self.width = width
         self.embedding = nn.Embedding(END + 1, width)
@@ -41,14 +47,22 @@ class ByteText(TextEncoder, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Load a folder or a hub repository.
 
         Raises:
-            CheckpointError: it lacks parameters.
+            CheckpointError: it is not there, damaged, too large or lacks parameters.
         """
-        model: Self = super().from_pretrained(path, **options)
-        if missing := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
-            raise CheckpointError(f"the text encoder at {path} lacks {', '.join(missing)}; it is of another model")
+        where = {name: options[name] for name in ("subfolder", "local_files_only") if name in options}
+        with loading(f"no built-in text encoder at {path}"):
+            check_part(path, cls, ByteTextSettings, **where)
+            model: Self = super().from_pretrained(path, **{**options, "use_safetensors": True})
+            if missing := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
+                raise CheckpointError(f"it lacks {', '.join(missing)}; it is of another model")
         return model
 
     def encode(self, prompts: Sequence[str]) -> Text:
+        text: Text = self(prompts)  # type: ignore[operator]
+        return text
+
+    def forward(self, prompts: Sequence[str]) -> Text:
+        """As ``encode``, with gradient."""
         windows = [self._windows(prompt) for prompt in prompts]
         lengths = tuple(len(some) for some in windows)
         if not lengths:

@@ -10,15 +10,18 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from model.errors import CheckpointError
+from model.folder import check_files, loading, read
 from model.prompts import fit
+from model.settings import QwenSettings, check_settings
 from model.text import Text, TextEncoder
 
 BEFORE = (
@@ -66,17 +69,12 @@ class QwenText(TextEncoder):
         head is needed. Safetensors only.
 
         Raises:
-            CheckpointError: it is not there, or not Qwen2.5-VL.
+            CheckpointError: it is not there, damaged, or not Qwen2.5-VL.
         """
-        try:
-            model, tokenizer = _load(path, dtype or "auto", local_files_only)
-        except CheckpointError:
-            raise
-        except Exception as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CheckpointError(f"no text encoder of Qwen2.5-VL at {path}: {reason}") from error
-        model.model.language_model.to(device)
-        return cls(model, tokenizer)
+        with loading(f"no text encoder of Qwen2.5-VL at {path}"):
+            encoder = cls(*_load(path, dtype or "auto", local_files_only))
+        encoder._model.model.language_model.to(device)
+        return encoder
 
     def save(self, folder: Path) -> None:
         """Write ``text_encoder`` and ``tokenizer`` in diffusers' layout."""
@@ -122,16 +120,45 @@ def _load(
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
     where = {"pretrained_model_name_or_path": path, "local_files_only": local_files_only}
     # Without this look, a folder that lacks its config is taken for the largest Qwen2.5-VL, which fills the memory.
-    config = AutoConfig.from_pretrained(**where, subfolder="text_encoder", trust_remote_code=False)
-    if not isinstance(config, Qwen2_5_VLConfig):
-        raise CheckpointError(f"the text encoder at {path} is a {config.model_type}, not Qwen2.5-VL")
+    settings = _settings(path, local_files_only)
+    if (kind := settings.get("model_type")) != Qwen2_5_VLConfig.model_type:
+        raise CheckpointError(f"it is a {str(kind)[:100]}, not Qwen2.5-VL")
+    check_settings(settings, QwenSettings, "its settings")
+    if Path(path).is_dir():
+        _check_weights(Path(path) / "text_encoder")
     tokenizer = Qwen2Tokenizer.from_pretrained(**where, subfolder="tokenizer")
     model, loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         **where, subfolder="text_encoder", dtype=dtype, use_safetensors=True, output_loading_info=True
     )
     if missing := sorted(loaded["missing_keys"]):
-        raise CheckpointError(f"the text encoder at {path} lacks {len(missing)} parameters, the first {missing[0]}")
+        raise CheckpointError(f"it lacks {len(missing)} parameters, the first {missing[0]}")
     return model, tokenizer
+
+
+def _check_weights(folder: Path) -> None:
+    """Parameters that no file holds would be drawn, and fill the memory before it is seen that they are missing."""
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig.from_pretrained(folder, local_files_only=True))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    held = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if count > 2 * held:
+        raise CheckpointError(
+            f"its settings ask for {count} parameters, model.safetensors or its parts have {held} bytes"
+        )
+
+
+def _settings(path: str | Path, local_files_only: bool) -> dict[str, Any]:
+    """Of the model, once the files of a folder are looked at."""
+    found: dict[str, Any]
+    if not Path(path).is_dir():
+        found, _ = Qwen2_5_VLConfig.get_config_dict(path, subfolder="text_encoder", local_files_only=local_files_only)
+        return found
+    for name in ("text_encoder", "tokenizer"):
+        if not (Path(path) / name).is_dir():
+            raise CheckpointError(f"{name} is missing; copy it again")
+        check_files(Path(path) / name)
+    found = read(Path(path) / "text_encoder" / "config.json", dict[str, Any])
+    return found
 
 
 def _without_control_tokens(tokenizer: Qwen2Tokenizer) -> Tokenizer:

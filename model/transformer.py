@@ -17,7 +17,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformerBlock
 from torch import Tensor, nn
 
-from model.attention import QKV, Backend, attend
+from model.attention import QKV, Backend, Spans, attend
 from model.errors import CheckpointError, CodecError, LayoutError
 from model.flow import Preconditioning
 from model.gather import rows_of
@@ -32,12 +32,14 @@ NEW_PARAMETERS = ("cond_token_embed", "layer_embed")
 class Packing:
     """What the blocks need beside the tokens; the same for every step of a sampler.
 
-    ``lengths``: of the text and the image of each design. ``image_rows`` and ``text_rows`` [T], [S]: the row of the
-    modulation that each token takes, None where there is one row alone. ``out_rows`` [T]: as ``image_rows``, without
-    the difference of clean. ``image_rotations`` and ``text_rotations``: [T, K / 2], [S, K / 2].
+    ``lengths``: of the text and the image of each design; ``spans``: where the designs lie, for attention.
+    ``image_rows`` and ``text_rows`` [T], [S]: the row of the modulation that each token takes, None where there is one
+    row alone. ``out_rows`` [T]: as ``image_rows``, without the difference of clean. ``image_rotations`` and
+    ``text_rotations``: [T, K / 2], [S, K / 2].
     """
 
     lengths: list[tuple[int, int]]
+    spans: Spans
     image_rows: Tensor | None
     text_rows: Tensor | None
     out_rows: Tensor | None
@@ -84,7 +86,7 @@ class RegionBlock(QwenImageTransformerBlock):  # type: ignore[misc]
             rotate(attn.norm_added_k(text.key), packing.text_rotations).to(text.value.dtype),
             text.value,
         )
-        text_SHK, image_THK = attend(text, image, packing.lengths, self.attention_backend)
+        text_SHK, image_THK = attend(text, image, packing.lengths, self.attention_backend, packing.spans)
         return attn.to_out[1](attn.to_out[0](image_THK.flatten(1))), attn.to_add_out(text_SHK.flatten(1))
 
 
@@ -210,8 +212,10 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         rows = design_T + designs * regions.of_tokens(regions.clean) if split else design_T
         plain = designs == 1 and not split
         axes, theta = config.axes_dims_rope, config.rope_theta
+        pairs = list(zip(text_lengths, regions.lengths, strict=True))
         return Packing(
-            lengths=list(zip(text_lengths, regions.lengths, strict=True)),
+            lengths=pairs,
+            spans=Spans.of(pairs, device),
             image_rows=None if plain else rows,
             text_rows=None if plain else text_design_S,
             out_rows=None if plain else design_T,
@@ -231,22 +235,23 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         """The velocity of every token ``[T, C]``; that of clean ones means nothing.
 
         ``tokens_TC``: clean ones as they are, others noised to ``timestep_D`` (1 is noise, 0 data). ``text_SE``: the
-        text tokens of the designs one after another. ``kind_D``: RGB or RGBA, where the checkpoint tells them apart.
+        text tokens of the designs one after another. All three may be more precise than the weights, and float32 is
+        best: the velocity has the tokens' type. ``kind_D``: RGB or RGBA, where the checkpoint tells them apart.
         """
-        wiener = self._precondition(timestep_D, regions)
-        image_TM = self.img_in(tokens_TC if wiener is None else (tokens_TC / wiener.spread).to(tokens_TC.dtype))
+        wiener, dtype = self._precondition(timestep_D, regions), self.img_in.weight.dtype
+        image_TM = self.img_in((tokens_TC if wiener is None else tokens_TC / wiener.spread).to(dtype))
         image_TM = image_TM + regions.of_tokens(regions.condition)[:, None] * self.cond_token_embed
         if self.layer_embed is not None:
             image_TM = image_TM + rows_of(self.layer_embed, regions.of_tokens(regions.layer))
-        text_SM = self.txt_in(self.txt_norm(text_SE))
-        temb_BM = self._timesteps(timestep_D.to(image_TM.dtype), image_TM, kind_D)
+        text_SM = self.txt_in(self.txt_norm(text_SE.to(dtype)))
+        temb_BM = self._timesteps(timestep_D, image_TM, kind_D)
         for block in self.transformer_blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 text_SM, image_TM = self._gradient_checkpointing_func(block, image_TM, text_SM, temb_BM, packing)
             else:
                 text_SM, image_TM = block(image_TM, text_SM, temb_BM, packing)
         out_TC: Tensor = self.proj_out(self._norm_out(image_TM, temb_BM, packing))
-        return out_TC if wiener is None else (wiener.skip * tokens_TC + wiener.out * out_TC).to(out_TC.dtype)
+        return (out_TC if wiener is None else wiener.skip * tokens_TC + wiener.out * out_TC).to(tokens_TC.dtype)
 
     def _precondition(self, timestep_D: Tensor, regions: Regions) -> Preconditioning | None:
         if self.config.channel_std is None:

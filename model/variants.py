@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 
 from model.errors import LayoutError
+from model.layouts import full_canvas
+from model.placement import EPSILON
 from model.regions import Regions
 from model.sampling import layered_shift, schedule
-from model.tasks import BACKGROUND, COMPOSED, FOREGROUND, LAYERED_INPUT, Region
+from model.tasks import FOREGROUND
 from model.transformer import RegionTransformer
 
 ART_SLOTS = 52
 """Layer numbers that ART has: 50 foregrounds over the background and the composed picture."""
-
-_EPSILON = 1e-8
-"""Of a token: what a box may reach over the grid before it gets another token, as the stream has it."""
 
 
 class Variant(StrEnum):
@@ -63,7 +62,7 @@ def regions_of(
     """The regions of a micro-batch: MRT's, and where the others begin.
 
     ``tensors``: ``boxes`` [R, 4], ``layer``, ``design``, ``clean`` and ``condition`` [R], ``canvas`` [D, 2], all as
-    ``Regions.of`` takes them, and ``visible`` [D, 4] in px of the canvas.
+    ``Regions.of`` takes them, and ``visible`` f64 [D, 4] in px of the canvas.
 
     Raises:
         LayoutError: as ``Regions.of``.
@@ -74,9 +73,12 @@ def regions_of(
 
 
 def visible_tokens(visible_D4: Tensor, token_px: int) -> Tensor:
-    """The tokens [D, 4] that boxes in px touch; a corner on the grid stays where it is."""
+    """The tokens [D, 4] that the visible boxes f64 in px touch, as they were placed.
+
+    Float32 cannot tell a side on the grid from one just past it, and so has a token less now and then.
+    """
     tokens = visible_D4.double() / token_px
-    return torch.cat([(tokens[:, :2] + _EPSILON).floor(), (tokens[:, 2:] - _EPSILON).ceil()], dim=1).long()
+    return torch.cat([(tokens[:, :2] + EPSILON).floor(), (tokens[:, 2:] - EPSILON).ceil()], dim=1).long()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,18 +134,6 @@ def _renumbered(layer: Tensor, design: Tensor) -> Tensor:
     return torch.tensor(out, dtype=layer.dtype, device=layer.device)
 
 
-def full_canvas(layers: int, size: tuple[int, int]) -> list[Region]:
-    """Qwen-Image-Layered's regions of a picture of ``size`` (h, w) tokens, all as large as it.
-
-    Frame 0 is the picture as the model draws it itself, which is thrown away; 1 and up are the ``layers``, bottom to
-    top; the last region is the picture that is taken apart.
-    """
-    height, width = size
-    box = (0, 0, width, height)
-    made = [Region(number, box) for number in range(COMPOSED, BACKGROUND + layers)]
-    return [*made, Region(LAYERED_INPUT, box, clean=True)]
-
-
 def layered_regions(layers: Sequence[int], sizes: Sequence[tuple[int, int]], keys: Sequence[str] = ()) -> Regions:
     """The regions of D pictures of ``sizes`` (h, w) tokens, each taken apart into its number of ``layers``.
 
@@ -167,7 +157,4 @@ def layered_schedule(steps: int, picture_tokens: int, terminal: float | None = N
     ``terminal``: the last sigma over 0, to which all are stretched (``shift_terminal`` in a checkpoint's
     ``scheduler_config.json``).
     """
-    sigmas = schedule(steps, layered_shift(picture_tokens))
-    if terminal is not None and steps > 1:
-        sigmas[:-1] = 1 - (1 - sigmas[:-1]) * (1 - terminal) / (1 - sigmas[-2])
-    return sigmas
+    return schedule(steps, layered_shift(picture_tokens), terminal)

@@ -26,7 +26,7 @@ class MicroBatch:
     - ``layer`` int32 ``[R]``: 0 the composed picture, 1 the background, 2 and up the foreground layers bottom to top
     - ``design`` int32 ``[R]``: which of the D designs; ``clean`` bool ``[R]``: given, no loss; ``condition`` bool
       ``[R]``: the restyled reference of the layer of the same number
-    - ``canvas`` int32 ``[D, 2]``: width and height in tokens; ``visible`` float32 ``[D, 4]``: the visible box in px on
+    - ``canvas`` int32 ``[D, 2]``: width and height in tokens; ``visible`` float64 ``[D, 4]``: the visible box in px on
       it; ``scale`` float32 ``[D]``: px here for each px of the source
     """
 

@@ -116,8 +116,15 @@ def _company() -> Iterator[Parity]:
         alone.append(replace(one, tokens=tokens[number], text=text[number], timestep=timestep).infer())
     packed = work.infer()
     yield _compare("batched against one by one", packed, torch.cat(alone))
-    kept_T = work.regions.of_tokens(work.regions.design) == 1
-    others = work.tokens.where(kept_T[:, None], work.tokens.flip(0) * 10)
-    yield _compare("a design beside other neighbours", replace(work, tokens=others).infer()[kept_T], packed[kept_T])
+    kept_D = torch.arange(len(drawn)) == 1
+    kept_T = kept_D[work.regions.of_tokens(work.regions.design)]
+    kept_S = kept_D.repeat_interleave(torch.tensor(texts))
+    others = replace(
+        work,
+        tokens=work.tokens.where(kept_T[:, None], work.tokens.flip(0) * 10),
+        text=work.text.where(kept_S[:, None], work.text.flip(0) * 10),
+        timestep=work.timestep.where(kept_D, 1 - work.timestep),
+    )
+    yield _compare("a design beside other neighbours", others.infer()[kept_T], packed[kept_T])
     model.set_attention(Backend.PADDED)
     yield _compare("padded and masked against packed", work.infer(), packed)

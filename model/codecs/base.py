@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -16,7 +17,12 @@ from model.regions import Regions
 from model.tasks import Box
 
 MAX_PICTURE = 16_384
-"""Px of a side: more is refused before anything is made of it."""
+"""Px of a side of a picture: more is refused before anything is made of it."""
+
+MAX_PIXELS = 1 << 26
+"""Of a picture: more is refused before it is made or put into floats, which take 16 bytes a pixel."""
+
+LIMITS = f"1 to {MAX_PICTURE} px a side and at most {MAX_PIXELS:,} in all"
 
 
 class LayerCodec(ABC):
@@ -38,7 +44,7 @@ class LayerCodec(ABC):
         """Straight RGBA u8 ``[h t, w t, 4]`` each, to normalised tokens ``[T, C]``: one after another, row-major.
 
         Raises:
-            CodecError: a picture is not of whole tokens.
+            CodecError: a picture is not of whole tokens, or too large.
         """
 
     @abstractmethod
@@ -46,7 +52,8 @@ class LayerCodec(ABC):
         """Tokens of pictures of ``sizes`` (h, w), in tokens, to straight RGBA u8 ``[h t, w t, 4]`` each.
 
         Raises:
-            CodecError: there are not as many tokens as the sizes say, or they are of another width.
+            CodecError: there are not as many tokens as the sizes say, or they are of another width, or a picture is
+                too large.
         """
 
     def decode_regions(self, tokens_TC: Tensor, regions: Regions) -> list[Tensor]:
@@ -61,8 +68,7 @@ class LayerCodec(ABC):
             check_picture(picture, self.token_px, f"picture {number}")
 
     def check_tokens(self, tokens_TC: Tensor, sizes: Sequence[tuple[int, int]]) -> None:
-        if empty := [number for number, size in enumerate(sizes) if min(size) < 1]:
-            raise CodecError(f"picture {empty[0]} has {list(sizes[empty[0]])} tokens; leave empty pictures out")
+        check_sizes(sizes, self.token_px)
         have, wanted = list(tokens_TC.shape), [sum(height * width for height, width in sizes), self.token_dim]
         if have != wanted:
             raise CodecError(f"tokens {have} for pictures of {wanted}; use the codec of the checkpoint")
@@ -76,19 +82,46 @@ class LayerCodec(ABC):
             )
 
 
+def exact(device: torch.device) -> AbstractContextManager[None]:
+    """Without the autocast that a trainer may be in: it would make other tokens and pictures than generation does."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def fits(height: int, width: int) -> bool:
+    """Whether a picture of so many px is within ``LIMITS``."""
+    return 0 < height <= MAX_PICTURE and 0 < width <= MAX_PICTURE and height * width <= MAX_PIXELS
+
+
+def check_sizes(sizes: Sequence[tuple[int, int]], token_px: int) -> None:
+    """Refuse pictures to be made, of ``sizes`` (h, w) in tokens, that are empty or too large.
+
+    Raises:
+        CodecError: one is.
+    """
+    for number, (height, width) in enumerate(sizes):
+        if min(height, width) < 1:
+            raise CodecError(f"picture {number} has {[height, width]} tokens; leave empty pictures out")
+        if not fits(height * token_px, width * token_px):
+            raise CodecError(
+                f"picture {number} of {[height, width]} tokens of {token_px} px is too large; it may have {LIMITS}: "
+                "make it smaller"
+            )
+
+
 def check_picture(picture: Tensor, token_px: int, name: str) -> None:
-    """Refuse what is no straight RGBA u8 of whole tokens; ``name`` is how the error calls it.
+    """Refuse what is no straight RGBA u8 of whole tokens, or too large; ``name`` is how the error calls it.
 
     Raises:
         CodecError: that.
     """
     shape = list(picture.shape)
-    whole = all(0 < side <= MAX_PICTURE and side % token_px == 0 for side in shape[:2])
+    whole = all(side > 0 and side % token_px == 0 for side in shape[:2])
     if picture.dtype != torch.uint8 or len(shape) != 3 or shape[2] != 4 or not whole:
         raise CodecError(
-            f"{name} is {picture.dtype} {shape}, not uint8 RGBA of whole tokens of {token_px} px, at most "
-            f"{MAX_PICTURE} px a side; pad it outward"
+            f"{name} is {picture.dtype} {shape}, not uint8 RGBA of whole tokens of {token_px} px; pad it outward"
         )
+    if not fits(shape[0], shape[1]):
+        raise CodecError(f"{name} is of {shape[1]} x {shape[0]} px; it may have {LIMITS}: scale it down")
 
 
 def cut(pixels_P4: Tensor, sizes: Sequence[tuple[int, int]], token_px: int) -> list[Tensor]:
@@ -113,7 +146,7 @@ def encode_in_context(
 
     Raises:
         CodecError: a picture is not of whole tokens, or does not fill its box, or a box is not inside its canvas, or a
-            canvas is too large.
+            picture is too large, with its margin.
     """
     codec.check_pictures(pictures)
     t, out = codec.token_px, []
@@ -125,8 +158,9 @@ def encode_in_context(
             raise CodecError(f"picture {number} of {list(picture.shape[:2])} px does not fill {box} in {t} px tokens")
         if min(x, y, outer[2] - box[2], outer[3] - box[3]) < 0:
             raise CodecError(f"picture {number} in {box} is not inside its canvas of {canvas} tokens")
-        if max(width, height) * t > MAX_PICTURE:
-            raise CodecError(f"picture {number} has a canvas of over {MAX_PICTURE} px a side; give it a smaller margin")
+        if not fits(height * t, width * t):
+            wide_px = f"{width * t} x {height * t} px"
+            raise CodecError(f"picture {number} has {wide_px} with its margin; {LIMITS} fit: give it a smaller one")
         wide = picture.new_zeros(height * t, width * t, 4)
         wide[y * t : y * t + picture.shape[0], x * t : x * t + picture.shape[1]] = picture
         tokens_hwC = codec.encode([wide]).view(height, width, codec.token_dim)

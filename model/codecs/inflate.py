@@ -14,6 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage, QwenImageCausalConv3d
 from torch import Tensor
 
+from model.codecs.frame import frame_by_frame
 from model.errors import CodecError
 
 RGB, RGBA = 3, 4
@@ -24,7 +25,8 @@ class LayerVae(AutoencoderKLQwenImage):  # type: ignore[misc]
     """Qwen-Image's VAE, with its parameter names, whose decoder may make other channels than its encoder takes.
 
     ``output_channels`` None: as many as ``input_channels``, as in diffusers. ``latents_mean`` and ``latents_std``
-    [z_dim] None: Qwen-Image's. The weights of Wan 2.1 have the same names and fit as well.
+    [z_dim] None: Qwen-Image's. The weights of Wan 2.1 have the same names and fit as well. A single frame goes through
+    convolutions in two dimensions (``model.codecs.frame``).
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -59,6 +61,7 @@ class LayerVae(AutoencoderKLQwenImage):  # type: ignore[misc]
         if output_channels != input_channels:
             width = self.decoder.conv_out.in_channels
             self.decoder.conv_out = QwenImageCausalConv3d(width, output_channels, 3, padding=1)
+        frame_by_frame(self)
 
 
 def inflate(vae: AutoencoderKLQwenImage, *, encoder: bool = True, decoder: bool = True) -> LayerVae:

@@ -20,11 +20,13 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 
 from model.attention import QKV, Backend, attend
-from model.codecs.base import LayerCodec, cut
+from model.codecs.base import LayerCodec, check_sizes, cut, exact
 from model.codecs.vae import GrayCodec
 from model.errors import CheckpointError, CodecError, LayoutError
+from model.folder import loading
 from model.regions import Regions
 from model.rope import rotate, rotations
+from model.settings import JointSettings, check_part
 
 CHANNELS = 4
 _ENCODER, _DECODER = "encoder", "decoder"
@@ -100,8 +102,10 @@ class JointDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Load a folder or a hub repository, from safetensors alone.
 
         Raises:
-            CheckpointError: it lacks parameters.
+            CheckpointError: its settings are out of bounds, or it lacks parameters.
         """
+        where = {name: options[name] for name in ("subfolder", "local_files_only") if name in options}
+        check_part(path, cls, JointSettings, **where)
         model: Self = super().from_pretrained(  # type: ignore[no-untyped-call]
             path, **{**options, "use_safetensors": True}
         )
@@ -115,7 +119,8 @@ class JointDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         It is in the order of a micro-batch's ``pixels``, and is not clamped, so that a loss has gradients everywhere.
 
         Raises:
-            CodecError: there are not as many tokens as the regions have, or they are of another width.
+            CodecError: there are not as many tokens as the regions have, or they are of another width, or a region is
+                too large.
             LayoutError: there is no region, or one is a condition.
         """
         self._check(tokens_TC, regions)
@@ -142,7 +147,8 @@ class JointDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         weight = self.proj_in.weight
         regions = regions.to(weight.device)
-        pixels_P4 = self(tokens_TC.to(weight.device, weight.dtype), regions).float()  # type: ignore[operator]
+        with exact(weight.device):
+            pixels_P4 = self(tokens_TC.to(weight.device, weight.dtype), regions).float()  # type: ignore[operator]
         if not bool((finite_P := pixels_P4.isfinite().all(dim=1)).all()):
             token = int(finite_P.int().argmin()) // self.token_px**2
             key = regions.keys[int(regions.design[regions.region_T[token]])]
@@ -153,6 +159,7 @@ class JointDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _check(self, tokens_TC: Tensor, regions: Regions) -> None:
         if len(regions) == 0:
             raise LayoutError("there is no region to decode; pass over micro-batches without a design")
+        check_sizes(regions.sizes, self.token_px)
         if tuple(tokens_TC.shape) != (regions.tokens, self.token_dim):
             raise CodecError(
                 f"tokens {list(tokens_TC.shape)} for regions of {[regions.tokens, self.token_dim]}; "
@@ -190,8 +197,9 @@ class JointCodec(LayerCodec):
         for name in (_ENCODER, _DECODER):
             if not (Path(path) / name).is_dir():  # for a path that is none, diffusers would ask a hub
                 raise CheckpointError(f"{Path(path) / name} is missing: the checkpoint is not whole; copy it again")
-        encoder = GrayCodec.load(Path(path) / _ENCODER, device=device)
-        decoder = JointDecoder.from_pretrained(Path(path) / _DECODER, local_files_only=True)
+        encoder = GrayCodec.load(Path(path) / _ENCODER, device=device, local_files_only=True)
+        with loading(f"no joint decoder at {Path(path) / _DECODER}"):
+            decoder = JointDecoder.from_pretrained(Path(path) / _DECODER, local_files_only=True)
         return cls(encoder, decoder.to(device))
 
     def save(self, folder: Path) -> None:

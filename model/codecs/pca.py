@@ -24,20 +24,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.codecs.base import LayerCodec, check_picture
+from model.codecs.base import LayerCodec, check_picture, exact
 from model.codecs.bleed import bleed
-from model.errors import CheckpointError, CodecError
+from model.errors import CodecError
+from model.folder import check_files, loading
 
 CONFIG, TENSORS = "config.json", "basis.safetensors"
 MAX_TOKEN_PX = 32
@@ -144,6 +144,11 @@ class PcaCodec(LayerCodec):
     ) -> Self:
         """The codec of these pictures, straight RGBA u8 ``[h t, w t, 4]``, each looked at once and forgotten.
 
+        It holds ``CHUNK`` patches at a time, or the largest picture, so that an iterator may be as long as one likes.
+        A trainer gives it the layers of its own data as they are encoded later (``cut`` makes them of micro-batches),
+        before there is a transformer, which wants its ``channel_std``; some 300 designs do. One rank fits and saves,
+        the others load: no two fits of different pictures have the same tokens.
+
         Raises:
             CodecError: a setting or a picture is wrong, or all together have fewer patches than a patch has values.
         """
@@ -170,7 +175,7 @@ class PcaCodec(LayerCodec):
             return torch.zeros(0, self.token_dim)
         maps = self._on(pictures[0].device)
         rows_TV = _values(*_patches(pictures, self.token_px), self.settings)
-        with _exact(pictures[0].device):
+        with exact(pictures[0].device):
             return torch.addmm(maps.encode_bias, rows_TV, maps.encode)
 
     @torch.no_grad()
@@ -178,7 +183,7 @@ class PcaCodec(LayerCodec):
         """As ``LayerCodec.decode``; what is transparent is black."""
         self.check_tokens(tokens_TC, sizes)
         maps, t = self._on(tokens_TC.device), self.token_px
-        with _exact(tokens_TC.device):
+        with exact(tokens_TC.device):
             rows_TW = torch.addmm(maps.decode_bias, tokens_TC.to(torch.float32), maps.decode)
         if not bool(rows_TW.isfinite().all()):
             raise CodecError("tokens are NaN, infinite or absurd; the model that made them has diverged")
@@ -205,22 +210,16 @@ class PcaCodec(LayerCodec):
             CheckpointError: a file is missing, damaged or not of this codec.
         """
         folder = Path(folder)
-        try:
+        with loading(f"{folder} is not a codec of principal components; copy it again"):
+            check_files(folder)
             settings = _read_settings(folder / CONFIG)
             return cls(settings, _read_tensors(folder / TENSORS, settings.shapes()))
-        except (OSError, ValueError, RecursionError, SafetensorError, CodecError) as error:
-            raise CheckpointError(f"{folder} is not a codec of principal components: {error}; copy it again") from error
 
     def _on(self, device: torch.device) -> _Maps:
         """The maps on a device, which stay there."""
         if self._maps.encode.device != device:
             self._maps = _Maps(*(part.to(device) for part in self._maps))
         return self._maps
-
-
-def _exact(device: torch.device) -> AbstractContextManager[None]:
-    """Without the autocast that a trainer may be in: it would make other tokens than generation does."""
-    return torch.autocast(device.type, enabled=False)
 
 
 def _divisor(std_C: Tensor, power: float) -> Tensor:

@@ -13,21 +13,29 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from model.codecs.base import LayerCodec
+from model.codecs.base import LayerCodec, exact
 from model.codecs.inflate import RGB, RGBA, LayerVae, inflate
 from model.errors import CheckpointError, CodecError
+from model.folder import loading
+from model.settings import VaeSettings, check_part
 
 PATCH = 2
 """Side of a token in latents (Qwen-Image)."""
 
 BATCH_PX = 1 << 20
 """Pixels that go through the VAE together."""
+
+_OF_WAN = (
+    "clip_output", "decoder_base_dim", "in_channels", "is_residual", "out_channels", "patch_size",
+    "scale_factor_spatial", "scale_factor_temporal",
+)  # fmt: skip
+"""Settings that Wan's VAE has beside Qwen-Image's; where they make it another one, its parameters do not fit."""
 
 
 class VaeCodec(LayerCodec):
@@ -69,6 +77,7 @@ class VaeCodec(LayerCodec):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         batch_px: int = BATCH_PX,
+        local_files_only: bool = False,
     ) -> Self:
         """Load what ``save`` wrote, or a VAE of Qwen-Image, Qwen-Image-Layered or Wan 2.1 in diffusers' layout.
 
@@ -79,7 +88,7 @@ class VaeCodec(LayerCodec):
             CheckpointError: there is no such VAE.
             CodecError: it takes or makes the channels of another codec.
         """
-        vae = _read(path, subfolder, dtype)
+        vae = _read(path, subfolder, dtype, local_files_only)
         if (vae.config["input_channels"], vae.config["output_channels"]) == (RGB, RGB):
             vae = inflate(vae, encoder=cls.input_channels == RGBA)
         vae.to(device)  # type: ignore[arg-type]
@@ -95,15 +104,17 @@ class VaeCodec(LayerCodec):
         return [1.0] * self.token_dim
 
     @torch.no_grad()
-    def encode(self, pictures: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
-        """As ``LayerCodec.encode``; the tokens of the posterior's mode, so always the same, in ``dtype``."""
+    def encode(self, pictures: Sequence[Tensor]) -> Tensor:
+        """As ``LayerCodec.encode``; the tokens of the posterior's mode, so always the same, in float32."""
         self.check_pictures(pictures)
-        none_0C = torch.empty(0, self.token_dim, dtype=dtype, device=self.vae.device)
+        none_0C = torch.empty(0, self.token_dim, device=self.vae.device)
         out = [none_0C] * len(pictures)
         for batch in _batches([(len(picture), picture.shape[1]) for picture in pictures], self.batch_px):
             pixels_BHW4 = torch.stack([pictures[number] for number in batch]).to(self.vae.device)
             rgba_B4HW = pixels_BHW4.permute(0, 3, 1, 2).float() / 127.5 - 1
-            for number, tokens_hwC in zip(batch, self.encode_float(rgba_B4HW).to(dtype), strict=True):
+            with exact(self.vae.device):
+                tokens_BhwC = self.encode_float(rgba_B4HW)
+            for number, tokens_hwC in zip(batch, tokens_BhwC, strict=True):
                 out[number] = tokens_hwC.flatten(0, 1)
         return torch.cat([none_0C, *out])
 
@@ -115,7 +126,8 @@ class VaeCodec(LayerCodec):
         out = list(pieces)
         for batch in _batches(sizes, self.batch_px // self.token_px**2):
             tokens_BhwC = torch.stack([pieces[number].reshape(*sizes[number], -1) for number in batch])
-            rgba_B4HW = self.decode_float(tokens_BhwC.to(self.vae.device))
+            with exact(self.vae.device):
+                rgba_B4HW = self.decode_float(tokens_BhwC.to(self.vae.device))
             if not bool(rgba_B4HW.isfinite().all()):
                 many = f"{len(batch)} pictures of {sizes[batch[0]]} tokens"
                 raise CodecError(f"among {many} one decodes to NaN or infinity; use a VAE in bfloat16 or float32")
@@ -202,17 +214,16 @@ def _batches(sizes: Sequence[tuple[int, int]], limit: int) -> Iterator[list[int]
         yield from (numbers[first : first + count] for first in range(0, len(numbers), count))
 
 
-def _read(path: str | Path, subfolder: str | None, dtype: torch.dtype) -> LayerVae:
-    vae: LayerVae
-    try:
+def _read(path: str | Path, subfolder: str | None, dtype: torch.dtype, local_files_only: bool) -> LayerVae:
+    where: dict[str, Any] = {"subfolder": subfolder, "local_files_only": local_files_only}
+    with loading(f"no VAE of Qwen-Image or Wan 2.1 at {path}"):
+        check_part(path, LayerVae, VaeSettings, also=_OF_WAN, **where)
+        vae: LayerVae
         vae, info = LayerVae.from_pretrained(
-            path, subfolder=subfolder, torch_dtype=dtype, use_safetensors=True, output_loading_info=True
+            path, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, **where
         )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"no VAE of Qwen-Image or Wan 2.1 at {path}: {reason}") from error
-    for verb in ("missing", "unexpected"):
-        if names := sorted(info[f"{verb}_keys"]):
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(f"no VAE of Qwen-Image or Wan 2.1 at {path}: {verb} {names[0]}{more}")
+        for verb in ("missing", "unexpected"):
+            if names := sorted(info[f"{verb}_keys"]):
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                raise CheckpointError(f"{verb} {names[0]}{more}")
     return vae

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model.attention import QKV, Backend, attend
+from model.attention import QKV, Backend, Spans, attend
 from tests.model.tiny_models import draw
 
 HEADS, DIM = 2, 8
@@ -93,17 +93,28 @@ def test_one_design_is_plain_attention() -> None:
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "ends", "longest"),
+    [([(3, 5), (0, 2), (4, 6)], [0, 8, 10, 20], 10), ([(2, 7)], [0, 9], 9), ([], [0], 0)],
+)
+def test_spans_begin_at_zero_and_end_with_each_design(lengths: Lengths, ends: list[int], longest: int) -> None:
+    spans = Spans.of(lengths, torch.device("cpu"))
+    assert spans.ends.dtype is torch.int32 and spans.ends.tolist() == ends and spans.longest == longest
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
 def test_the_kernel_for_different_lengths_is_the_same() -> None:
     lengths = [(3, 500), (200, 8), (64, 64)]
-    kept = []
-    for backend in (Backend.SEGMENTS, Backend.VARLEN, Backend.AUTO):
+    kept, spans = [], Spans.of(lengths, torch.device("cuda"))
+    for backend, given_spans in (
+        (Backend.SEGMENTS, None), (Backend.VARLEN, None), (Backend.VARLEN, spans), (Backend.AUTO, spans),
+    ):  # fmt: skip
         text, image = (
             QKV(*(x.repeat(1, 1, 8).to("cuda", torch.bfloat16).requires_grad_() for x in stream))
             for stream in streams(lengths)
         )
-        outs = attend(text, image, lengths, backend)
+        outs = attend(text, image, lengths, backend, given_spans)
         sum(out.float().square().sum() for out in outs).backward()
         kept.append([*outs, *(x.grad for x in (*text, *image))])
     for some in kept[1:]:

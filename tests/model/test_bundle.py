@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,12 @@ def as_pickle(folder: Path) -> None:
     whole.unlink()
 
 
+def pipe(path: Path) -> None:
+    """In its place what a reader waits for without an end."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 def weights_of(folder: Path, other: RegionTransformer) -> None:
     other.save_pretrained(folder / "other")
     (folder / "transformer" / WEIGHTS).write_bytes((folder / "other" / WEIGHTS).read_bytes())
@@ -248,6 +256,12 @@ def weights_of(folder: Path, other: RegionTransformer) -> None:
         (lambda f: cut(f / "text" / WEIGHTS), "is damaged or not that of a ByteText"),
         (as_pickle, "is damaged or not that of a RegionTransformer"),
         (lambda f: weights_of(f, transformer(num_layers=1, in_channels=8)), "img_in"),
+        (lambda f: pipe(f / MANIFEST), "has no acetate.json"),
+        (lambda f: pipe(f / "transformer" / "config.json"), "config.json is no regular file"),
+        (lambda f: pipe(f / "codec" / "config.json"), "config.json is no regular file"),
+        (lambda f: pipe(f / "codec" / "basis.safetensors"), "basis.safetensors is no regular file"),
+        (lambda f: pipe(f / "text" / WEIGHTS), "is no regular file"),
+        (lambda f: (f / "text" / "adapter_config.json").write_text("{}"), "is that of an adapter"),
     ],
 )  # fmt: skip
 def test_a_damaged_checkpoint_is_told_in_one_line(copy: Path, spoil: Callable[[Path], Any], message: str) -> None:
@@ -255,6 +269,90 @@ def test_a_damaged_checkpoint_is_told_in_one_line(copy: Path, spoil: Callable[[P
     with pytest.raises(CheckpointError, match=message) as caught:
         Bundle.load(copy)
     assert "\n" not in str(caught.value) and str(copy) in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def of_vaes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints with a codec of each kind that has a VAE."""
+    folder = tmp_path_factory.mktemp("vaes")
+    for name, codec in {"gray": vae(GrayCodec), "rgba": vae(RgbaCodec), "joint": joint()}.items():
+        bundle(codec=codec).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("codec", "part", "settings", "message"),
+    [
+        ("gray", ".", {"quantization_config": {"quant_method": "bitsandbytes"}}, "'quantization_config' is no setting"),
+        ("gray", ".", {"base_dim": 10**9}, "base_dim: Input should be less"),
+        ("gray", ".", {"temperal_downsample": []}, "temperal_downsample must have one less"),
+        ("gray", ".", {"num_res_blocks": 0}, "num_res_blocks: Input should be greater"),
+        ("rgba", ".", {"z_dim": 10**9}, "z_dim: Input should be less"),
+        ("rgba", ".", {"latents_mean": [[0.1]] * 4}, "latents_mean.0: Input should be a valid number"),
+        ("rgba", ".", {"latents_std": [0.5]}, "are not 4 finite numbers"),
+        ("joint", "encoder", {"quantization_config": {}}, "'quantization_config' is no setting"),
+        ("joint", "decoder", {"quantization_config": {}}, "'quantization_config' is no setting"),
+        ("joint", "decoder", {"num_layers": 10**9}, "num_layers: Input should be less"),
+        ("joint", "decoder", {"latent_channels": 8}, "proj_in"),
+        ("joint", "decoder", {"patch_size": 4}, "use those trained together"),
+    ],
+    ids=str,
+)
+def test_the_settings_of_a_codec_are_believed_in_nothing(
+    of_vaes: Path, codec: str, part: str, settings: dict[str, Any], message: str
+) -> None:
+    config = of_vaes / codec / "codec" / part / "config.json"
+    before = config.read_text()
+    change(config, **settings)
+    try:
+        with pytest.raises(CheckpointError, match=message) as caught:
+            Bundle.load(of_vaes / codec)
+    finally:
+        config.write_text(before)
+    assert "\n" not in str(caught.value) and str(of_vaes / codec) in str(caught.value)
+
+
+def test_no_hub_is_asked_for_a_part(of_vaes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    load = LayerVae.from_pretrained
+
+    def watched(path: Any, **options: Any) -> Any:
+        asked.append(options["local_files_only"])
+        return load(path, **options)
+
+    monkeypatch.setattr(LayerVae, "from_pretrained", watched)
+    for name in ("gray", "rgba", "joint"):
+        Bundle.load(of_vaes / name)
+    assert asked == [True] * 3
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("part", [RegionTransformer, PcaCodec, ByteText])
+def test_a_lack_of_memory_is_no_damage(
+    part: Any, error: type[BaseException], saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @wraps(part.__init__)
+    def full(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(part, "__init__", full)
+    with pytest.raises(error):
+        Bundle.load(saved)
+
+
+def test_a_device_that_is_not_there_is_no_damage(saved: Path) -> None:
+    with pytest.raises(RuntimeError, match="some-device"):
+        Bundle.load(saved, device="some-device")
+
+
+def test_parts_may_be_links(saved: Path, tmp_path: Path) -> None:
+    """Checkpoints share a text encoder that does not change, and the caches of hubs are links to files."""
+    (tmp_path / "transformer").mkdir()
+    for path in (saved / "transformer").iterdir():
+        (tmp_path / "transformer" / path.name).symlink_to(path)
+    for name in ("codec", "text", MANIFEST):
+        (tmp_path / name).symlink_to(saved / name)
+    assert torch.equal(velocity(Bundle.load(tmp_path)), velocity(Bundle.load(saved)))
 
 
 def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,12 +15,11 @@ from infra.bench.regions_measure import flops, kept_bytes
 from infra.bench.regions_work import Work, backbone
 from model import cost, layouts, presets
 from model.cost import Architecture
-from model.errors import LayoutError
 from model.layouts import Layout
+from model.placement import Grid
 from model.presets import PRESETS
 from model.tasks import Task
-from training.streaming.config import PlanConfig
-from training.streaming.geometry import place, to_tokens
+from tests.model.test_layouts import record
 
 QWEN = Architecture.of(presets.config("qwen-20b"))
 
@@ -106,58 +104,6 @@ def test_drawn_layouts_have_the_tokens_and_the_savings_of_the_papers(
     assert times == pytest.approx(ratio, rel=0.04)
 
 
-@pytest.mark.parametrize("side", [1, 2, 7, 64])
-def test_drawn_boxes_lie_on_their_canvas(side: int) -> None:
-    for seed in range(50):
-        layout = layouts.draw(9, side, seed)
-        assert layout == layouts.draw(9, side, seed) and len(layout.boxes) == 10
-        assert layout.boxes[0] == layout.visible == (0, 0, side, side)
-        assert all(0 <= x0 < x1 <= side and 0 <= y0 < y1 <= side for x0, y0, x1, y1 in layout.boxes)
-
-
-VISIBLE = (50, 33, 850, 600)
-
-
-def record(*boxes: list[int], width: int = 900, height: int = 700, visible: tuple[int, ...] = VISIBLE) -> Any:
-    layers = [{"index": number, "box": box} for number, box in enumerate(boxes)]
-    return {
-        "design_id": "abc",
-        "canvas": {"width": width, "height": height},
-        "visible": list(visible),
-        "layers": layers,
-    }
-
-
-@pytest.mark.parametrize("token_px", [8, 16])
-def test_a_record_lies_on_the_grid_where_the_stream_puts_it(token_px: int) -> None:
-    boxes = [[0, 0, 900, 700], [51, 34, 52, 35], [700, 333, 899, 700], [0, 600, 49, 601]]
-    found = layouts.of_record(record(*boxes), 512, token_px)
-    config = PlanConfig(resolution=512, token_px=token_px)
-    placed = place(np.array([[900, 700]]), np.array([VISIBLE]), config)
-    expected = to_tokens(np.array(boxes), np.zeros(4, np.int64), placed)
-    assert np.array_equal(found.boxes, expected)
-    assert found.canvas == tuple(placed.canvas[0]) and found.visible == tuple(placed.visible[0])
-
-
-@pytest.mark.parametrize(
-    ("bad", "why"),
-    [
-        ([], "not the record"),
-        ({"canvas": {}}, "not the record"),
-        (record([0, 0, 9, 9.5]), "not the record"),  # type: ignore[list-item]
-        (record(), "design abc has no layers"),
-        (record([0, 0, 0, 9]), "design abc: box .0, 0, 0, 9. is empty or not on its canvas"),
-        (record([0, 0, 901, 9]), "not on its canvas"),
-        (record([0, 0, 9]), "not on its canvas"),
-        (record([0, 0, 9, 9], visible=()), "not on its canvas"),
-        (record([0, 0, 9, 9], width=2_000_000), "not on its canvas"),
-    ],
-)
-def test_a_record_that_is_none_is_refused(bad: Any, why: str) -> None:
-    with pytest.raises(LayoutError, match=why):
-        layouts.of_record(bad, 512, 16)
-
-
 def cells(out: str, name: str) -> list[str]:
     return next(line for line in out.splitlines() if line.startswith(name)).removeprefix(name).split()
 
@@ -167,6 +113,8 @@ def test_the_command_prints_a_drawn_design(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert "20,430,404,160 parameters, 40.86 GB in bfloat16" in out
     assert cells(out, "tokens: composed") == ["4,096", "4,096", "1.00"]
+    assert cells(out, "tokens: background") == ["4,096", "0"]
+    assert cells(out, "tokens: foregrounds")[1] == "81,920"
     assert cells(out, "tokens: conditions") == ["0", "4,096"]
     layout = layouts.draw(20, 64, 0)
     image = sum(region.tokens for region in layout.regions(Task.IMAGE_TO_LAYERS))
@@ -185,7 +133,7 @@ def test_the_command_packs_records_and_counts_references(tmp_path: Path, capsys:
     assert cost.main(["tiny", "--boxes", *files, "--task", "restyle", "--chosen", "2", "--text", "20"]) == 0
     out = capsys.readouterr().out
     assert "designs: 2 from records, foregrounds: 2, 1;" in out and cells(out, "tokens: text")[0] == "40"
-    found = layouts.of_record(record(*boxes), 1024, 8)
+    found = layouts.of_record(record(*boxes), Grid(1024, 8))
     reference = 2 * layout_tokens(found, 1)
     assert cells(out, "tokens: conditions")[0] == f"{reference:,}"
 
@@ -202,10 +150,11 @@ def layout_tokens(layout: Layout, number: int) -> int:
         (["tiny", "--layers", "0"], "'0' is not a whole number"),
         (["tiny", "--layers", "1" * 5000], "is not a whole number from 1 to 99999"),
         (["tiny", "--task", "draw"], "choose from text-to-layers"),
-        (["tiny", "--task", "restyle"], "needs --chosen"),
-        (["tiny", "--task", "restyle", "--chosen", "13"], "takes 1 to 12"),
+        (["tiny", "--task", "restyle"], "restyle: no layer is chosen; choose one or more, layers are 1 to 12"),
+        (["tiny", "--task", "restyle", "--chosen", "13"], "there is no layer 13; layers are 1 to 12"),
         (["tiny", "--chosen", "2"], "chooses no layers"),
         (["tiny", "--resolution", "7"], "raise --resolution"),
+        (["tiny", "--resolution", "7", "--boxes", "other.json"], "raise --resolution"),
         (["tiny", "--boxes", "there-is-none.json"], "No such file"),
         (["tiny", "--boxes", "deep.json"], "deep.json is not JSON"),
         (["tiny", "--boxes", "other.json"], "other.json: not the record of a design"),

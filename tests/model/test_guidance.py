@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.guidance import GUIDANCE, Denoiser, Guidance
 from model.regions import Regions
-from model.tasks import LAYOUTS, Task, lay_out
+from model.tasks import LAYOUTS, RGB_COND, RGBA_COND, Task, lay_out
 from model.text import Text
 from model.transformer import RegionTransformer
 from tests.model.tiny_models import CHANNELS, TEXT, draw, ours, run
@@ -118,18 +118,27 @@ def test_restyle_leaves_its_references_out_and_nothing_else() -> None:
 
 
 @torch.no_grad()
-def test_the_second_pass_is_of_the_same_kind() -> None:
-    model = ours(use_additional_t_cond=True)
-    regions = regions_of(Task.TEXT_TO_RGB)
-    tokens = draw(regions.tokens, CHANNELS)
-    made = []
-    for kinds in ([1, 1], [1, 0]):
-        denoise = Denoiser(model, Task.TEXT_TO_RGB, regions, GIVEN, Guidance(3.0), NULL, torch.tensor(kinds))
+def test_both_passes_are_of_the_kind_of_the_task() -> None:
+    model, made = ours(use_additional_t_cond=True), []
+    for task, kind in ((Task.TEXT_TO_RGB, RGB_COND), (Task.TEXT_TO_RGBA, RGBA_COND)):
+        denoise, tokens = denoiser(model, task, Guidance(3.0), null=NULL)
         made.append(denoise(tokens, SIGMA))
-        each = [run(model, tokens, t.values, [SIGMA] * 2, regions, t.lengths, kinds) for t in (GIVEN, NULL)]
+        each = [run(model, tokens, t.values, [SIGMA] * 2, regions_of(task), t.lengths, [kind] * 2)
+                for t in (GIVEN, NULL)]  # fmt: skip
         torch.testing.assert_close(made[-1], Guidance(3.0).combine(*each), atol=1e-5, rtol=1e-5)
-    first, second = (torch.split(one, regions.lengths) for one in made)
-    assert torch.allclose(first[0], second[0], atol=1e-5) and not torch.allclose(first[1], second[1], atol=1e-2)
+    assert not torch.allclose(made[0], made[1], atol=1e-2)
+
+
+@torch.no_grad()
+def test_restyle_without_its_references_is_of_the_kind_of_the_task() -> None:
+    model, guidance = ours(use_additional_t_cond=True), Guidance(2.0)
+    denoise, tokens = denoiser(model, Task.RESTYLE, guidance)
+    whole, bare = regions_of(Task.RESTYLE), regions_of(Task.ADD_LAYER)
+    kept_T = ~whole.of_tokens(whole.condition)
+    each = [run(model, x, GIVEN.values, [SIGMA] * 2, regions, GIVEN.lengths, [RGBA_COND] * 2)
+            for x, regions in ((tokens, whole), (tokens[kept_T], bare))]  # fmt: skip
+    wanted = guidance.combine(each[0][kept_T], each[1])
+    torch.testing.assert_close(denoise(tokens, SIGMA)[kept_T], wanted, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from model.codecs.base import MAX_PICTURE
+from model.codecs.base import MAX_PICTURE, MAX_PIXELS
 from model.errors import CodecError
-from model.pictures import MAX_PIXELS, Fit, clip, flatten, given_picture, refit, with_alpha
+from model.pictures import Fit, clip, flatten, given_picture, refit, with_alpha
 
 RED = torch.tensor([255, 0, 0, 255], dtype=torch.uint8)
 SIDES = st.integers(1, 40)
@@ -69,6 +71,61 @@ def test_a_clipped_pixel_is_as_opaque_as_its_share_and_no_more(
             assert abs(alpha - min(float(picture[y, x, 3]), 255 * share)) <= 0.5 + 1e-9
             assert clipped[y, x, :3].tolist() == (picture[y, x, :3].tolist() if alpha else [0, 0, 0])
     assert torch.equal(clip(clipped, box), clipped)
+
+
+def by_definition(picture: Tensor, box: tuple[float, float, float, float]) -> Tensor:
+    """The clipped picture, the share of each pixel written out in float64."""
+    shares = []
+    for low, high, length in ((box[1], box[3], len(picture)), (box[0], box[2], picture.shape[1])):
+        start = torch.arange(length, dtype=torch.float64)
+        shares.append(((start + 1).clamp(max=high) - start.clamp(min=low)).clamp(min=0))
+    most = torch.outer(*shares).mul(255).round().to(torch.uint8)
+    alpha = torch.minimum(picture[..., 3], most)[..., None]
+    return torch.cat([picture[..., :3], alpha], dim=-1) * (alpha > 0)
+
+
+EDGES = st.one_of(st.floats(-3, 43), st.integers(-3, 43).map(float), st.floats(-1e300, 1e300))
+
+
+@given(st.tuples(SIDES, SIDES), st.tuples(EDGES, EDGES), st.tuples(EDGES, EDGES), st.integers(0, 9))
+@example((5, 7), (2.25, 2.75), (3.5, 3.75), 0)
+@example((5, 7), (1e-20, 7 - 1e-12), (1 - 1e-12, 2 + 1e-12), 0)
+def test_only_edges_are_computed_but_every_pixel_is_as_defined(
+    size: tuple[int, int], across: tuple[float, float], down: tuple[float, float], seed: int
+) -> None:
+    picture = noise(*size, seed)
+    box = (min(across), min(down), max(across), max(down))
+    if max(0, box[0]) < min(size[1], box[2]) and max(0, box[1]) < min(size[0], box[3]):
+        clipped = clip(picture, box)
+        assert torch.equal(clipped, by_definition(picture, box))
+        y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+        outside = (x + 1 <= box[0]) | (x >= box[2]) | (y + 1 <= box[1]) | (y >= box[3])
+        assert not clipped[outside].any()
+
+
+class Allocations(TorchDispatchMode):
+    """Bytes of every storage that an operation makes, none of them given back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, Tensor] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        out = function(*arguments, **(options or {}))
+        if isinstance(out, Tensor):
+            self.made[out.untyped_storage().data_ptr()] = out
+        return out
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.made.values())
+
+
+def test_clipping_takes_little_more_than_the_picture_that_it_makes() -> None:
+    picture = solid(400, 300)
+    with Allocations() as allocations:
+        clipped = clip(picture, (1.5, 2.5, 290.25, 399.75))
+    assert clipped.nbytes < allocations.bytes - picture.nbytes < 1.5 * clipped.nbytes  # its views count the picture
 
 
 def test_a_box_on_whole_pixels_cuts_and_a_hair_more_shows_nothing() -> None:

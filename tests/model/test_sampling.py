@@ -39,18 +39,39 @@ def test_shifts_as_diffusers_shifts(shift: float) -> None:
     assert shifted(torch.tensor(0.5), 1.0) == 0.5
 
 
+QWEN_IMAGE = {"base_shift": 0.5, "max_shift": 0.9, "base_image_seq_len": 256, "max_image_seq_len": 8192}
+"""Of its scheduler_config.json, as ``shift_terminal`` is."""
+QWEN_TERMINAL = 0.02
+
+
+@pytest.mark.parametrize("terminal", [None, QWEN_TERMINAL])
 @pytest.mark.parametrize("tokens", [16, 256, 1024, 4096, 9500])
-def test_the_shift_for_a_number_of_tokens(tokens: int) -> None:
-    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, time_shift_type="exponential")
-    mu = calculate_shift(tokens)
+def test_the_schedule_of_qwen_image(tokens: int, terminal: float | None) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, time_shift_type="exponential", shift_terminal=terminal, **QWEN_IMAGE
+    )
+    mu = calculate_shift(tokens, 256, 8192, 0.5, 0.9)
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 9, 9), mu=mu)
-    torch.testing.assert_close(schedule(9, shift_for(tokens)).float(), scheduler.sigmas, atol=1e-6, rtol=0)
+    got = schedule(9, shift_for(tokens), terminal)
+    torch.testing.assert_close(got.float(), scheduler.sigmas, atol=1e-6, rtol=0)
 
 
-def test_the_shift_of_other_checkpoints() -> None:
-    """Qwen-Image's own numbers: 0.5 at 256 tokens, 0.9 at 8192."""
-    mu = calculate_shift(1000, 256, 8192, 0.5, 0.9)
-    assert shift_for(1000, most=(8192, 0.9)) == pytest.approx(np.exp(mu))
+@pytest.mark.parametrize("tokens", [256, 4096, 9500])
+def test_the_shift_of_other_checkpoints(tokens: int) -> None:
+    """FLUX's numbers, which diffusers falls back to."""
+    assert shift_for(tokens, most=(4096, 1.15)) == pytest.approx(np.exp(calculate_shift(tokens)))
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [2, 8, 50])
+def test_stretched_schedules_keep_their_ends_and_their_proportions(steps: int, shift: float) -> None:
+    plain, sigmas = schedule(steps, shift), schedule(steps, shift, 0.02)
+    assert sigmas[0] == 1 and sigmas[-1] == 0 and float(sigmas[-2]) == pytest.approx(0.02)
+    torch.testing.assert_close(sigmas[:-2].diff() * plain[:-1].diff()[-1], plain[:-2].diff() * sigmas[:-1].diff()[-1])
+
+
+def test_a_single_step_has_nothing_to_stretch() -> None:
+    assert schedule(1, 3.0, 0.02).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("tokens", [64, 256, 1600])

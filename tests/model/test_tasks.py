@@ -72,5 +72,19 @@ def test_a_design_without_layers_is_refused() -> None:
     assert len(lay_out(Task.TEXT_TO_RGB, [], (4, 4), (0, 0, 4, 4))) == 1
 
 
+@pytest.mark.parametrize("task", [Task.ADD_LAYER, Task.RESTYLE])
+def test_a_task_about_chosen_layers_wants_layers_that_are_there(task: Task) -> None:
+    with pytest.raises(LayoutError, match=f"{task}: no layer is chosen; choose one or more, layers are 1 to 3"):
+        of(task)
+    for foreign in (0, 4, -1):
+        with pytest.raises(LayoutError, match=f"{task}: there is no layer {foreign}; layers are 1 to 3"):
+            of(task, 2, foreign)
+
+
+@pytest.mark.parametrize("task", [task for task in Task if not LAYOUTS[task].others_clean])
+def test_other_tasks_heed_no_choice(task: Task) -> None:
+    assert of(task, 2, 9) == of(task)
+
+
 def test_tokens_of_a_region() -> None:
     assert [region.tokens for region in of(Task.TEXT_TO_LAYERS)] == [63, 63, 4, 8]

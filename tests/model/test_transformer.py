@@ -31,20 +31,21 @@ class Design:
     visible: Box
     text: int
     sigma: float
-    seed: int
+    image_seed: int
+    prompt_seed: int
 
     @property
     def image(self) -> Tensor:
-        return draw(sum(region.tokens for region in self.laid_out), CHANNELS, seed=self.seed)
+        return draw(sum(region.tokens for region in self.laid_out), CHANNELS, seed=self.image_seed)
 
     @property
     def prompt(self) -> Tensor:
-        return draw(self.text, TEXT, seed=self.seed + 100)
+        return draw(self.text, TEXT, seed=self.prompt_seed)
 
 
 def design(task: Task, boxes: Sequence[Box], canvas: tuple[int, int], visible: Box, text: int, seed: int) -> Design:
     laid_out = lay_out(task, boxes, canvas, visible, {2})
-    return Design(laid_out, canvas, visible, text, 0.15 + 0.2 * seed, seed)
+    return Design(laid_out, canvas, visible, text, 0.15 + 0.2 * seed, seed, seed + 100)
 
 
 DESIGNS = [
@@ -111,6 +112,71 @@ def test_gradients_of_a_batch_are_the_sum_of_those_one_by_one(settings: dict[str
         if name in wanted:
             scale = max(1.0, float(wanted[name].abs().max()))
             torch.testing.assert_close(parameter.grad / scale, wanted[name] / scale, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def traced(model: RegionTransformer, designs: Sequence[Design], counted: Sequence[int]) -> list[list[Tensor]]:
+    """Of each design the velocity, and the gradients of its tokens, text and time of the velocities ``counted``."""
+    regions, like = batch(designs), model.img_in.weight
+    tokens, text = ([x.to(like.dtype).requires_grad_() for x in each]
+                    for each in ([d.image for d in designs], [d.prompt for d in designs]))  # fmt: skip
+    times = torch.tensor([d.sigma for d in designs], dtype=like.dtype, requires_grad=True)
+    packing = model.pack(regions, [d.text for d in designs])
+    out = model(torch.cat(tokens), torch.cat(text), times, regions, packing).split(regions.lengths)
+    grads = torch.autograd.grad(sum(out[number].square().sum() for number in counted), [*tokens, *text, times])
+    image, prompt = grads[: len(designs)], grads[len(designs) : -1]
+    return [list(each) for each in zip(out, image, prompt, grads[-1], strict=True)]
+
+
+def same(got: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+    for one, other in zip(got, wanted, strict=True):
+        scale = other.abs().max()
+        assert scale > 1e-2  # a path that there is
+        torch.testing.assert_close(one / scale, other / scale, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("backend", [Backend.SEGMENTS, Backend.PADDED])
+@pytest.mark.parametrize("settings", MODELS, ids=["base", "zero_cond", "all"])
+def test_gradients_of_a_design_are_those_that_it_has_alone(settings: dict[str, Any], backend: Backend) -> None:
+    model = ours(**settings).double()
+    alone = [traced(model, [one], [0])[0] for one in DESIGNS]
+    model.set_attention(backend)
+    for got, wanted in zip(traced(model, DESIGNS, range(4)), alone, strict=True):
+        same(got, wanted)
+    for number, (_, *grads) in enumerate(traced(model, DESIGNS, [2])):
+        assert all(bool(grad.any()) is (number == 2) for grad in grads)
+
+
+MORE_LAYERS = design(Task.IMAGE_TO_LAYERS, [(0, 0, 5, 5), *[(1, 1, 3, 4)] * 6], (5, 5), (1, 1, 4, 4), 1, 2)
+
+
+@pytest.mark.parametrize(
+    "neighbour",
+    [
+        replace(DESIGNS[1], image_seed=9),
+        replace(DESIGNS[1], prompt_seed=9),
+        replace(DESIGNS[1], text=8),
+        replace(DESIGNS[1], sigma=0.95),
+        MORE_LAYERS,
+    ],
+    ids=["tokens", "words of the text", "length of the text", "timestep", "layers"],
+)
+@pytest.mark.parametrize("backend", [Backend.SEGMENTS, Backend.PADDED])
+def test_a_changed_neighbour_changes_nothing(neighbour: Design, backend: Backend) -> None:
+    model = ours(**MODELS[-1]).double()
+    model.set_attention(backend)
+    before, after = (traced(model, [DESIGNS[0], each, DESIGNS[2]], range(3)) for each in (DESIGNS[1], neighbour))
+    assert before[1][0].shape != after[1][0].shape or not torch.allclose(before[1][0], after[1][0], atol=1e-2)
+    for number in (0, 2):
+        same(after[number], before[number])
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_a_packing_says_where_each_design_lies(count: int) -> None:
+    designs = DESIGNS[:count]
+    packing = ours().pack(batch(designs), [d.text for d in designs])
+    sizes = [d.text + sum(region.tokens for region in d.laid_out) for d in designs]
+    assert [sum(pair) for pair in packing.lengths] == packing.spans.ends.diff().tolist() == sizes
+    assert packing.spans.longest == max(sizes, default=0)
 
 
 @torch.no_grad()

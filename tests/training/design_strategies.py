@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from model.placement import MAX_SIDE
+from model.tasks import LAYOUTS
 from schemas.design import (
     Design,
     Grouping,
@@ -20,8 +22,8 @@ from schemas.design import (
 )
 from schemas.geometry import Box
 from schemas.index import INDEX_SCHEMA, Location, index_row
-from training.streaming.config import PlanConfig
-from training.streaming.geometry import MAX_SIDE
+from training.streaming.config import TASKS, PlanConfig, Task
+from training.streaming.layout import foregrounds, restyled
 
 _sides = st.one_of(st.integers(1, 40), st.integers(200, 4000), st.integers(1, MAX_SIDE))
 sizes = st.tuples(_sides, _sides)
@@ -99,3 +101,9 @@ def designs(draw: st.DrawFn) -> Design:
         parts=draw(st.lists(_partitions(len(boxes)), max_size=3)),
         pairs=draw(st.lists(indices, max_size=4)),
     )
+
+
+def layered_tasks(design: Design) -> list[Task]:
+    """The tasks with layers that a stream may draw for a design: those about chosen layers have some to choose from."""
+    lacking = {Task.ADD_LAYER: not foregrounds(design), Task.RESTYLE: not restyled(design)}
+    return [task for task in TASKS if LAYOUTS[task].layers and not lacking.get(task)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from model.tasks import LAYOUTS, RESTYLE_PROMPT
 from schemas.design import Caption, Captions, Design, Text, TextRun
 from schemas.geometry import Box
-from tests.training.design_strategies import configs, design_of, designs, table_of
+from tests.training.design_strategies import configs, design_of, designs, layered_tasks, table_of
 from training.errors import DamageError
 from training.streaming.config import TASKS, PlanConfig, Task
 from training.streaming.draws import draw_subset
@@ -28,6 +28,7 @@ BOXES = [Box(10, 20, 130, 120), Box(20, 20, 30, 30), Box(40, 40, 60, 50), Box(10
 DESIGN = design_of(SIZE, VISIBLE, BOXES, parts=[((0,), (1, 3), (2,))], pairs=[3, 0, 1])
 SHOWN, WHOLE = Box(2, 2, 12, 12), Box(0, 0, 15, 12)
 LAYERED = [task for task in TASKS if LAYOUTS[task].layers]
+ALONE = [task for task in TASKS if not LAYOUTS[task].layers]
 TOKENS = [Box(1, 2, 13, 12), Box(2, 2, 3, 3), Box(4, 4, 6, 5), Box(10, 10, 15, 12)]
 
 
@@ -43,7 +44,7 @@ def of(task: Task, partition: int = -1, subset: frozenset[int] = frozenset(), de
 @settings(max_examples=60)
 @given(st.data(), st.lists(designs(), min_size=1, max_size=4), configs)
 def test_planned_tokens_are_those_of_the_regions(data: st.DataObject, some: list[Design], config: PlanConfig) -> None:
-    tasks = [data.draw(st.sampled_from(TASKS)) for _ in some]
+    tasks = [data.draw(st.sampled_from([*layered_tasks(design), *ALONE])) for design in some]
     partitions = [data.draw(st.integers(-1, len(design.groupings) - 1)) for design in some]
     numbers = np.array([TASKS.index(task) for task in tasks], np.int8)
     tokens, scaled = count_tokens(read_layouts(table_of(some)), numbers, np.array(partitions, np.int16), config)
@@ -57,8 +58,11 @@ def test_planned_tokens_are_those_of_the_regions(data: st.DataObject, some: list
 
 
 @settings(max_examples=60)
-@given(designs(), st.sampled_from(LAYERED), st.integers(0, 99))
-def test_every_layer_is_in_one_region_and_only_targets_are_noised(design: Design, task: Task, epoch: int) -> None:
+@given(st.data(), designs(), st.integers(0, 99))
+def test_every_layer_is_in_one_region_and_only_targets_are_noised(
+    data: st.DataObject, design: Design, epoch: int
+) -> None:
+    task = data.draw(st.sampled_from(layered_tasks(design)))
     subset = draw_subset(design, task, 0, epoch)
     made = [r for r in of(task, -1, subset, design) if not r.condition]
     assert [i for r in made for i in r.sources] == list(range(len(design.layers)))
@@ -107,7 +111,7 @@ def test_restyle_has_a_condition_in_the_place_of_each_target() -> None:
     assert counted(DESIGN, Task.RESTYLE, -1, CONFIG) == 180 + 120 + 1 + 2 + 10 + (1 + 10)
 
 
-@pytest.mark.parametrize("task", [Task.TEXT_TO_RGB, Task.TEXT_TO_RGBA])
+@pytest.mark.parametrize("task", ALONE)
 def test_a_picture_alone_is_that_of_the_visible_box(task: Task) -> None:
     bare = design_of(SIZE, VISIBLE, BOXES[1:], background=False)
     for design in (DESIGN, bare):
@@ -130,6 +134,15 @@ def test_a_grouping_that_the_record_lacks_is_damage_of_that_design() -> None:
     with pytest.raises(DamageError, match="no grouping 1") as caught:
         of(Task.IMAGE_TO_LAYERS, 1)
     assert caught.value.key == DESIGN.design_id
+
+
+@pytest.mark.parametrize("task", [Task.ADD_LAYER, Task.RESTYLE])
+def test_a_record_without_a_layer_to_add_or_to_restyle_is_damage_of_that_design(task: Task) -> None:
+    design = design_of(SIZE, VISIBLE, BOXES[:1])
+    subset = draw_subset(design, task, 0, 0)
+    with pytest.raises(DamageError, match=f"has no layer for {task}") as caught:
+        of(task, -1, subset, design)
+    assert caught.value.key == design.design_id
 
 
 @pytest.mark.parametrize("side", [1_000_001, 2**40, 2**70])

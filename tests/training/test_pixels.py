@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from model.placement import to_pixels
 from model.tasks import LAYOUTS, RESTYLE_PROMPT
 from schemas import images
 from schemas.compositing import Rgba, composite_fast
@@ -137,6 +138,8 @@ def test_the_arrays_describe_the_regions() -> None:
         placement, regions = layout.regions(sample.design, task, partition, subset, settings)
         assert arrays["starts"][arrays["design"].searchsorted(number)] == sum(r.item.tokens for r in read[:number])
         assert arrays["canvas"][number].tolist() == placement.canvas[0].tolist()
+        exact = to_pixels(np.array([sample.design.visible]), np.zeros(1, np.int64), placement)[0]
+        assert arrays["visible"][number].tolist() == exact.tolist()
         size = arrays["visible"][number, 2:] - arrays["visible"][number, :2]
         assert size.prod() == pytest.approx(50**2, rel=1e-5)
         assert one.item.tokens == sum(region.tokens for region in regions)
@@ -283,6 +286,14 @@ def lying(sample: Sample) -> bytes:
     return sample.design.model_copy(update={"layers": layers}).to_json()
 
 
+def without_pairs(sample: Sample) -> bytes:
+    return with_design(sample, restyles=()).design.to_json()
+
+
+def one_layer(sample: Sample) -> bytes:
+    return with_design(sample, layers=sample.design.layers[:1], groupings=(), restyles=()).design.to_json()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -294,6 +305,8 @@ def lying(sample: Sample) -> bytes:
         (lambda r, s: changed(r, {"layer_01.webp": None}), "no member 'layer_01'"),
         (lambda r, s: changed(r, {"layer_01.webp": b"RIFF"}), "layer_01.webp: damaged image"),
         (lambda r, s: changed(r, {"layer_01.webp": s.members["layer_00.webp"]}), "its record says"),
+        (lambda r, s: changed(r, {RECORD: without_pairs(s)}, task=Task.RESTYLE), "has no layer for restyle"),
+        (lambda r, s: changed(r, {RECORD: one_layer(s)}, task=Task.ADD_LAYER), "has no layer for add-layer"),
         (lambda r, s: changed(r, partition=7, task=Task.IMAGE_TO_LAYERS), "grouping 7"),
     ],
 )

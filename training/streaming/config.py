@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model import tasks as model_tasks
+from model.placement import Grid
 from schemas.design import canonical_json
 from training.errors import UsageError
 
@@ -60,9 +61,9 @@ class PlanConfig(BaseModel):
         return self
 
     @property
-    def canvas_limit(self) -> int:
-        """Tokens of the largest canvas."""
-        return self.max_canvas_tokens or 4 * max(1, round(self.resolution / self.token_px)) ** 2
+    def grid(self) -> Grid:
+        """What a design is scaled to, and its tokens."""
+        return Grid(self.resolution, self.token_px, self.max_canvas_tokens)
 
     @property
     def wanted_tasks(self) -> str:

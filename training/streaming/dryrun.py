@@ -16,14 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.placement import Grid, place
 from training.errors import UsageError
 from training.streaming import ranges
 from training.streaming.config import PlanConfig, ReadConfig
 from training.streaming.decode import make_decoder
-from training.streaming.geometry import place
 from training.streaming.holes import Holes
 from training.streaming.index import Index
 from training.streaming.jobs import Decoder, Job
+from training.streaming.layouts import as_damage
 from training.streaming.plan import Plan, open_plan
 from training.streaming.planned import planned_job
 from training.streaming.source import Source
@@ -154,7 +155,7 @@ def _described(
         over_budget=summary.over_budget,
         scaled_down=summary.scaled_down,
         largest_canvas=largest,
-        canvas_limit=config.canvas_limit,
+        canvas_limit=config.grid.canvas_limit,
         world_size=world_size,
         balance=balance(costs, world_size),
         step=step,
@@ -176,7 +177,7 @@ def _scan(index: Index, plan: Plan, config: PlanConfig, holes: Holes) -> tuple[i
     """What a plan does not tell of its samples: tokens of the largest canvas without a limit, and who is a hole."""
     largest, reasons, first = 0, Counter[str](), 0
     withdrawn = pa.array(sorted(holes.withdrawn), pa.string())
-    unlimited = config.model_copy(update={"max_canvas_tokens": _UNLIMITED})
+    unlimited = Grid(config.resolution, config.token_px, _UNLIMITED)
     planned = np.zeros(sum(index.counts), np.bool_)
     planned[plan.rows] = True
     for part in range(len(index.parts)):
@@ -187,7 +188,9 @@ def _scan(index: Index, plan: Plan, config: PlanConfig, holes: Holes) -> tuple[i
                 continue
             sizes = np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1)
             visible = rows["visible"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
-            largest = max(largest, int(place(sizes, visible, unlimited).canvas.prod(axis=1).max()))
+            with as_damage():
+                canvas = place(sizes, visible, unlimited).canvas
+            largest = max(largest, int(canvas.prod(axis=1).max()))
             doubtful = rows.filter(pc.or_(pc.is_valid(rows["expires"]), pc.is_in(rows["key"], withdrawn)))
             found = map(holes.reason, doubtful["key"].to_pylist(), doubtful["expires"].to_pylist())
             reasons.update(reason for reason in found if reason is not None)

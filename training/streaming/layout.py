@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model import tasks as model_tasks
+from model.placement import Placement, areas, place, to_tokens, token_areas
 from model.tasks import BACKGROUND, LAYER_TAGS, LAYOUTS, RESTYLE_PROMPT, Extent
 from schemas.design import Design, Layer, LayerKind
 from schemas.geometry import Box, union
 from training.errors import DamageError
 from training.streaming.config import TASKS, PlanConfig, Task
-from training.streaming.geometry import MAX_SIDE, Placement, areas, place, to_tokens, token_areas
-from training.streaming.layouts import Layouts
+from training.streaming.layouts import Layouts, as_damage
 
 MAX_TOKENS = np.iinfo(np.uint32).max
 _TAG = re.compile("|".join(map(re.escape, LAYER_TAGS)))
@@ -60,9 +60,13 @@ def regions(
     ``model.tasks`` says which they are. ``subset`` holds the layers to add or to restyle, as indices of the record.
 
     Raises:
-        DamageError: the canvas is absurd, or the record lacks the partition.
+        DamageError: the canvas is absurd, or the record lacks the partition or the layers to add or to restyle.
     """
-    placement = _place(design, config)
+    if LAYOUTS[task].others_clean and not subset:
+        raise DamageError(f"design {design.design_id} has no layer for {task}", design.design_id)
+    with as_damage(design.design_id):
+        size = design.canvas.width, design.canvas.height
+        placement = place(np.array([size]), np.array([design.visible]), config.grid)
     parts = _parts(design, task, partition)
     around = np.array([union(design.layers[i].box for i in part) for part in parts])
     boxes = [Box(*box) for box in to_tokens(around, np.zeros(len(parts), np.int64), placement).tolist()]
@@ -86,9 +90,11 @@ def count_tokens(
     counts as text-to-layers; only image-to-layers heeds a partition.
 
     Raises:
-        DamageError: as ``place`` and ``Layouts.merge``, or a design has more tokens than 32 bits count.
+        DamageError: as ``Layouts.merge``, or a canvas is absurd, a visible box is empty or not on its canvas, or a
+            design has more tokens than 32 bits count.
     """
-    placement = place(layouts.sizes, layouts.visible, config)
+    with as_damage():
+        placement = place(layouts.sizes, layouts.visible, config.grid)
     if len(layouts) == 0:
         return np.empty(0, np.uint32), placement.scaled_down
     owner = np.arange(len(layouts)).repeat(np.diff(layouts.offsets))
@@ -120,14 +126,6 @@ def prompt(design: Design, task: Task, subset: frozenset[int], rng: np.random.Ge
         return " ".join(f"{before} {_describe(design.layers[i])} {after}" for i in sorted(subset))
     captions = [group[name].text for group in (design.captions.short, design.captions.long) for name in sorted(group)]
     return captions[int(rng.integers(len(captions)))] if captions else ""
-
-
-def _place(design: Design, config: PlanConfig) -> Placement:
-    width, height = design.canvas.width, design.canvas.height
-    if max(width, height) > MAX_SIDE:
-        key = design.design_id
-        raise DamageError(f"design {key}: a canvas of {width} x {height} px; a side has 1 to {MAX_SIDE} px", key)
-    return place(np.array([[width, height]]), np.array([design.visible]), config)
 
 
 def _parts(design: Design, task: Task, partition: int) -> list[tuple[int, ...]]:

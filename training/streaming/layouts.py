@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.errors import LayoutError
+from model.placement import Int64, Integers, check_boxes
 from schemas.design import LayerKind
 from training.errors import DamageError
-from training.streaming.geometry import Int64, Integers, check_boxes
 
 LAYOUT_COLUMNS = ("width", "height", "visible", "boxes", "kinds", "groupings", "restyles")
 """Of the index: what ``read_layouts`` needs."""
@@ -92,12 +95,24 @@ def read_layouts(table: pa.Table | pa.RecordBatch) -> Layouts:
         raise DamageError("the index has a box that is null")
     if (np.diff(offsets) < 1).any() or (_lengths(column["kinds"]) < 1).any():
         raise DamageError("the index has a design without layers")
-    check_boxes(boxes, offsets[:-1], sizes)
+    with as_damage():
+        check_boxes(boxes, offsets[:-1], sizes)
     backed = pc.equal(pc.list_element(column["kinds"], 0), str(LayerKind.BACKGROUND)).fill_null(False)
     backed = backed.to_numpy(zero_copy_only=False)
     paired = _paired(column["restyles"], offsets, backed)
     _check_groupings(column["groupings"], offsets)
     return Layouts(sizes, visible, boxes, offsets, backed, paired, column["groupings"])
+
+
+@contextmanager
+def as_damage(key: str | None = None) -> Iterator[None]:
+    """What cannot be laid out was not what the index or the record promised: a LayoutError becomes a DamageError of the
+    design ``key``, where it is known.
+    """
+    try:
+        yield
+    except LayoutError as error:
+        raise DamageError(f"design {key}: {error}" if key else str(error), key) from None
 
 
 def _paired(restyles: pa.ListArray, offsets: Int64, backed: npt.NDArray[np.bool_]) -> Int64:

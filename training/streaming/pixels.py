@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from model.placement import Placement, to_pixels
 from model.tasks import COMPOSED, LAYOUTS, Extent
 from schemas.compositing import Placed, Rgba
 from schemas.design import Design, Grouping
@@ -22,7 +23,6 @@ from schemas.sample import RECORD, layer_stem, restyle_stem
 from training.errors import DamageError
 from training.streaming import draws, layout, pictures
 from training.streaming.config import PlanConfig, Task
-from training.streaming.geometry import Placement, to_pixels
 from training.streaming.jobs import Allocate, Arrays, Bytes, Decoded, Item, Job, Loaded
 from training.streaming.layout import Region
 from training.streaming.resample import resample
@@ -54,7 +54,7 @@ class PixelDecoder:
 
         ``pixels`` u8 [T*t*t, 4], straight RGBA, the image of each region row-major one after another; ``starts`` i64
         [R + 1], tokens before each region; ``boxes`` i32 [R, 4], tokens of the design's canvas; ``layer`` and
-        ``design`` i32 [R]; ``clean`` and ``condition`` bool [R]; ``canvas`` i32 [D, 2] tokens; ``visible`` f32 [D, 4],
+        ``design`` i32 [R]; ``clean`` and ``condition`` bool [R]; ``canvas`` i32 [D, 2] tokens; ``visible`` f64 [D, 4],
         the exact visible box in px of the canvas; ``scale`` f32 [D], px for a px of the source.
 
         Raises:
@@ -191,7 +191,7 @@ def _describe(samples: Sequence[_Sample], token_px: int, allocate: Allocate) -> 
         "clean": ([region.clean for region in regions], np.bool_, ()),
         "condition": ([region.condition for region in regions], np.bool_, ()),
         "canvas": ([sample.placement.canvas[0] for sample in samples], np.int32, (2,)),
-        "visible": (visible, np.float32, (4,)),
+        "visible": (visible, np.float64, (4,)),
         "scale": ([sample.placement.scale[0] for sample in samples], np.float32, ()),
     }
     pixels = ((int(starts[-1]) * token_px**2, 4), np.uint8)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.codecs.base import MAX_PICTURE, LayerCodec, cut, encode_in_context
+from model.codecs.base import MAX_PICTURE, MAX_PIXELS, LayerCodec, cut, encode_in_context
 from model.codecs.inflate import LayerVae
 from model.codecs.vae import RgbaCodec
 from model.errors import CodecError
@@ -103,8 +103,9 @@ def test_a_box_beyond_its_canvas_is_refused(box: tuple[int, int, int, int], marg
 
 def test_a_huge_canvas_is_refused_before_it_is_made() -> None:
     side = MAX_PICTURE  # tokens: 65,536 px a side and 16 GiB
-    with pytest.raises(CodecError, match="canvas of over 16384 px a side; give it a smaller margin"):
-        encode_in_context(Pixels(), pictures(4)[:1], [(1, 0, 3, 2)], [(side, side)], None)
+    for canvas in ((side, side), (side // 4, side // 4)):
+        with pytest.raises(CodecError, match=r"with its margin; .* fit: give it a smaller one"):
+            encode_in_context(Pixels(), pictures(4)[:1], [(1, 0, 3, 2)], [canvas], None)
     assert len(encode_in_context(Pixels(), pictures(4)[:1], [(1, 0, 3, 2)], [(side, side)], 1)) == 4
 
 
@@ -124,13 +125,33 @@ def test_the_pictures_of_a_micro_batch_are_views_of_its_pixels() -> None:
         torch.zeros(4, 4, dtype=torch.uint8),
         torch.zeros(4, 0, 4, dtype=torch.uint8),
         torch.zeros(4, 4, 4),
-        torch.zeros(1, dtype=torch.uint8).expand(4, MAX_PICTURE + 4, 4),
     ],
     ids=lambda one: f"{one.dtype} {list(one.shape)}",
 )
 def test_pictures_that_are_not_of_whole_tokens_are_refused(picture: Tensor) -> None:
     with pytest.raises(CodecError, match=r"picture 1 is .*; pad it outward"):
         Pixels().check_pictures([torch.zeros(4, 8, 4, dtype=torch.uint8), picture])
+
+
+ROWS = MAX_PIXELS // MAX_PICTURE
+TOO_LARGE = [(4, MAX_PICTURE + 4), (MAX_PICTURE + 4, 4), (ROWS + 4, MAX_PICTURE), (MAX_PICTURE, MAX_PICTURE)]
+
+
+@pytest.mark.parametrize(("height", "width"), TOO_LARGE)
+def test_pictures_that_are_too_large_are_refused(height: int, width: int) -> None:
+    one = torch.zeros(1, dtype=torch.uint8)
+    with pytest.raises(CodecError, match=rf"picture 0 is of {width} x {height} px; .* 67,108,864 .*: scale it down"):
+        Pixels().check_pictures([one.expand(height, width, 4)])
+    Pixels().check_pictures([one.expand(ROWS, MAX_PICTURE, 4)])
+
+
+@pytest.mark.parametrize(("height", "width"), TOO_LARGE)
+def test_sizes_that_are_too_large_are_refused(height: int, width: int) -> None:
+    """Before anything is made of them: tokens take no memory where they are one that is repeated."""
+    tokens = torch.zeros(1, 1).expand(height * width // 16, 64)
+    with pytest.raises(CodecError, match=r"picture 0 of .* is too large; it may have 1 to 16384 px a side"):
+        Pixels().decode(tokens, [(height // 4, width // 4)])
+    Pixels().check_tokens(tokens[:1].expand(MAX_PIXELS // 16, 64), [(ROWS // 4, MAX_PICTURE // 4)])
 
 
 def test_tokens_of_other_pictures_or_another_codec_are_refused() -> None:

@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from model.codecs.base import LayerCodec
+from model.codecs.base import MAX_PICTURE, LayerCodec
+from model.codecs.inflate import LayerVae
 from model.codecs.joint import JointCodec, JointDecoder, latent_positions
 from model.codecs.pca import PcaCodec
+from model.codecs.vae import GrayCodec
 from model.errors import CheckpointError, CodecError, LayoutError
 from model.regions import Regions
 from model.tasks import Task, lay_out
@@ -236,6 +238,25 @@ def test_bfloat16_decodes_what_float32_does() -> None:
         assert (one[..., 3].float() - other[..., 3].float()).abs().max() < 8
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_autocast_of_a_trainer_changes_nothing(device: str) -> None:
+    codec, regions = JointCodec(Unshuffled(), tiny(latent_channels=64).to(device)), regions_of([0, 1])
+    tokens = tokens_of(regions, channels=256).to(device)
+    plain = codec.decode_regions(tokens, regions) + codec.decode(tokens, regions.sizes)
+    with torch.autocast(device, torch.bfloat16):
+        cast = codec.decode_regions(tokens, regions) + codec.decode(tokens, regions.sizes)
+    assert all(torch.equal(one, other) for one, other in zip(plain, cast, strict=True))
+
+
+def test_an_encoder_makes_the_same_tokens_under_autocast() -> None:
+    torch.manual_seed(0)
+    encoder = GrayCodec(LayerVae(base_dim=8, num_res_blocks=1, output_channels=4).eval())
+    codec, pictures = JointCodec(encoder, JointDecoder(num_layers=1)), pictures_of(regions_of([2]), 16)
+    tokens = codec.encode(pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(codec.encode(pictures), tokens)
+
+
 def test_a_saved_decoder_decodes_the_same(tmp_path: Path) -> None:
     decoder, regions = tiny(), regions_of([0, 1])
     decoder.save_pretrained(tmp_path)
@@ -258,6 +279,14 @@ def test_a_pickle_is_not_read(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path, safe_serialization=False)
     with pytest.raises(OSError, match="safetensors"):
         JointDecoder.from_pretrained(tmp_path, use_safetensors=False)
+
+
+def test_a_huge_region_is_refused_before_it_is_made() -> None:
+    canvas = (MAX_PICTURE // 8, MAX_PICTURE // 8)
+    box = (0, 0, *canvas)
+    regions = Regions.lay_out([lay_out(Task.TEXT_TO_LAYERS, [box], canvas, box, chosen=())], [canvas], [box])
+    with pytest.raises(CodecError, match=r"picture 0 of .* is too large"):
+        tiny().decode_regions(torch.empty(1, 12), regions)
 
 
 def test_errors_name_the_remedy() -> None:

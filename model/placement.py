@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.errors import DamageError
-from training.streaming.config import PlanConfig
+from model.errors import LayoutError
 
 Integers = npt.NDArray[np.integer[Any]]
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 MAX_SIDE = 1_000_000
-"""Px of a canvas side: beyond it an index or a record is taken for damaged."""
+"""Px of a canvas side; a larger one is taken for a mistake."""
 EPSILON = 1e-8
 """Of a token: what a box may reach over the grid before it gets another token, against float noise.
 
@@ -32,6 +31,25 @@ SHRINK = 0.99
 """What a canvas over the limit is scaled by at most, until it fits: so it is within about 1 % of the largest fit."""
 BLOCK = 1 << 14
 """Boxes that are worked on at once, so that the intermediate arrays stay in the cache of a core."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What designs are scaled to, and the tokens that they are laid on.
+
+    ``resolution`` px, 16 or more: the visible box is scaled to about its square. ``token_px``: side of a token, at most
+    256. ``max_canvas_tokens``: tokens of a canvas beyond which a design is scaled down; None is four times those of the
+    visible box.
+    """
+
+    resolution: int
+    token_px: int
+    max_canvas_tokens: int | None = None
+
+    @property
+    def canvas_limit(self) -> int:
+        """Tokens of the largest canvas."""
+        return self.max_canvas_tokens or 4 * max(1, round(self.resolution / self.token_px)) ** 2
 
 
 @dataclass(frozen=True)
@@ -53,31 +71,31 @@ class Placement:
     token_px: int
 
 
-def place(sizes: Integers, visible: Integers, config: PlanConfig) -> Placement:
+def place(sizes: Integers, visible: Integers, grid: Grid) -> Placement:
     """Scale designs so that the visible box has about ``resolution`` squared pixels and its corner is on the grid.
 
     ``sizes`` [N, 2]: width and height of the canvases; ``visible`` [N, 4]: half-open visible boxes; both source px.
-    A canvas of more than ``config.canvas_limit`` tokens is scaled down until it fits, or has a single token before and
+    A canvas of more than ``grid.canvas_limit`` tokens is scaled down until it fits, or has a single token before and
     after the corner.
 
     Raises:
-        DamageError: a canvas has no pixels or a side over MAX_SIDE, or a visible box is empty or not on its canvas.
+        LayoutError: a canvas has no pixels or a side over MAX_SIDE, or a visible box is empty or not on its canvas.
     """
     check_boxes(visible, np.arange(len(sizes)), sizes)
     sides, corner = sizes.astype(np.int64), visible[:, :2].astype(np.int64)
     extent = visible[:, 2:] - corner
-    scale = config.resolution / np.sqrt(extent[:, 0] * extent[:, 1])
-    origin, canvas = _canvas(sides, corner, scale, config.token_px)
-    over = np.flatnonzero(_tokens(canvas) > config.canvas_limit)
+    scale = grid.resolution / np.sqrt(extent[:, 0] * extent[:, 1])
+    origin, canvas = _canvas(sides, corner, scale, grid.token_px)
+    over = np.flatnonzero(_tokens(canvas) > grid.canvas_limit)
     scaled_down = np.zeros(len(sizes), np.bool_)
     scaled_down[over] = True
     while len(over):
-        scale[over] *= np.minimum(np.sqrt(config.canvas_limit / _tokens(canvas[over])), SHRINK)
-        origin[over], canvas[over] = _canvas(sides[over], corner[over], scale[over], config.token_px)
-        large = _tokens(canvas[over]) > config.canvas_limit
+        scale[over] *= np.minimum(np.sqrt(grid.canvas_limit / _tokens(canvas[over])), SHRINK)
+        origin[over], canvas[over] = _canvas(sides[over], corner[over], scale[over], grid.token_px)
+        large = _tokens(canvas[over]) > grid.canvas_limit
         over = over[large & (canvas[over] > 1 + (corner[over] > 0)).any(axis=1)]
-    reach = np.ceil(extent * _per_token(scale, config.token_px) - EPSILON).astype(np.int64)
-    return Placement(scale, corner, origin, canvas, np.hstack([origin, origin + reach]), scaled_down, config.token_px)
+    reach = np.ceil(extent * _per_token(scale, grid.token_px) - EPSILON).astype(np.int64)
+    return Placement(scale, corner, origin, canvas, np.hstack([origin, origin + reach]), scaled_down, grid.token_px)
 
 
 def to_tokens(boxes: Integers, design: Int64, placement: Placement) -> Int64:
@@ -118,21 +136,21 @@ def check_boxes(boxes: Integers, starts: Int64, sizes: Integers) -> None:
     """Check boxes [B, 4] against the canvases [N, 2], in source px; a design's boxes begin at ``starts`` [N].
 
     Raises:
-        DamageError: a canvas has no pixels or a side over MAX_SIDE, or a box is empty or not on its canvas.
+        LayoutError: a canvas has no pixels or a side over MAX_SIDE, or a box is empty or not on its canvas.
     """
     absurd = ((sizes < 1) | (sizes > MAX_SIDE)).any(axis=1)
     if absurd.any():
         width, height = sizes[np.argmax(absurd)]
-        raise DamageError(f"a canvas of {width} x {height} px; a side has 1 to {MAX_SIDE} px")
+        raise LayoutError(f"a canvas of {width} x {height} px; a side has 1 to {MAX_SIDE} px")
     for axis in (0, 1) if len(boxes) else ():
         low, high = boxes[:, axis], boxes[:, 2 + axis]
         bad = (low < 0) | (high <= low)
         if bad.any():
-            raise DamageError(f"box {boxes[np.argmax(bad)].tolist()} is empty or begins outside its canvas")
+            raise LayoutError(f"box {boxes[np.argmax(bad)].tolist()} is empty or begins outside its canvas")
         reach = np.maximum.reduceat(high, starts)
         if (over := reach > sizes[:, axis]).any():
             at = np.argmax(over)
-            raise DamageError(f"a box reaches to {reach[at]} px on a canvas of {sizes[at, axis]} px")
+            raise LayoutError(f"a box reaches to {reach[at]} px on a canvas of {sizes[at, axis]} px")
 
 
 def _per_token(scale: Float64, token_px: int) -> Float64:
