@@ -48,7 +48,7 @@ def load_settings(model: type[Settings], path: Path | None, overrides: Mapping[s
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_explain(error, model)) from None
+        raise SettingsError(f"configuration: {explain(error, model)}") from None
 
 
 def parse_assignments(assignments: Iterable[str], example: str) -> dict[str, Any]:
@@ -89,13 +89,14 @@ def _lay(tree: dict[str, Any], parts: list[str], value: Any) -> None:
     tree[parts[-1]] = value
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first mistake in one line; an unknown key with the nearest that ``model`` has."""
     first = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"configuration: {key}{': ' if key else ''}{first['msg']}"
+        return f"{key}{': ' if key else ''}{first['msg']}"
     plain = ".".join(part for part in key.split(".") if not part.isdigit())
     keys = known_keys(model)
     near = difflib.get_close_matches(plain, keys, n=1, cutoff=0.0)
     same = [known for known in keys if known.rpartition(".")[2] == plain.rpartition(".")[2]]
-    return f"configuration: unknown key {key!r}; did you mean {(same or near)[0]!r}?"
+    return f"unknown key {key!r}; did you mean {(same or near)[0]!r}?"

@@ -2,6 +2,9 @@
 
 TrainingError
 ├── UsageError      the user's mistake (a setting, a dataset that is not one, a state of other data); exit 2
+├── NonFiniteError  a loss or a gradient is not finite: names the designs; the weights were not touched
+├── RemoteError     another rank failed: names it and its message
+│   └── RemoteUsageError    with the user's mistake, so it is a UsageError too
 └── StreamError     the data cannot be delivered
     ├── ReadError       the store refused, or an object is gone or shorter than the index says: names its URL
     ├── DamageError     bytes that are not those the index or the record promises: names URL and expected hash
@@ -15,6 +18,18 @@ class TrainingError(Exception):
 
 class UsageError(TrainingError):
     """A setting, a dataset or a state cannot be used; the message names the remedy."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss or a gradient is not finite; the weights are as they were before the step."""
+
+
+class RemoteError(TrainingError):
+    """Another rank of this run failed; the message is ``rank 3: ...`` with its own."""
+
+
+class RemoteUsageError(RemoteError, UsageError):
+    """Another rank of this run found the user's mistake."""
 
 
 class StreamError(TrainingError):

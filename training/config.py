@@ -1,0 +1,138 @@
+"""The configuration of a training run: one YAML file that is the union of what the components own.
+
+A run has one stage or several, each the whole configuration with some keys of some sections changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from schemas.errors import SettingsError
+from schemas.settings import Section, explain, load_settings
+from training.average import AverageConfig
+from training.checkpoint import CheckpointConfig
+from training.errors import UsageError
+from training.examples import ExampleConfig
+from training.models import ModelConfig
+from training.noise import NoiseConfig
+from training.optimiser import OptimiserConfig
+from training.streaming.config import PlanConfig, ReadConfig
+from training.validation import ValidationConfig
+from training.watch import WatchConfig
+
+OF_A_STAGE = ("data", "examples", "noise", "optimiser")
+"""Sections that a stage may change keys of."""
+
+
+class RunConfig(Section):
+    """``out``: the run's folder, on any fsspec URL. ``steps``: of the optimiser. ``micro_batches``: of a step, over all
+    ranks together. ``dtype``: of the computation; weights and their states are float32. ``checkpointing``: activations
+    are computed again in the backward pass. ``hang``: seconds without a sign of life after which a rank is given up.
+    """
+
+    out: str
+    steps: Annotated[int, Field(ge=1)] = 1000
+    seed: int = 0
+    micro_batches: Annotated[int, Field(ge=1)] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpointing: bool = False
+    hang: Annotated[float, Field(gt=0)] = 1800.0
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+
+
+class DataConfig(PlanConfig):
+    """A dataset, the settings of its plan, and how it is read: as ``training.stream.DesignStream`` takes them.
+
+    ``token_px`` is the codec's.
+    """
+
+    dataset: str
+    workers: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1)] = 1
+    on_error: Literal["raise", "skip"] = "raise"
+    read: ReadConfig = ReadConfig()
+    plan_dir: str | None = None
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("token_px")
+    @classmethod
+    def _of_the_codec(cls, value: int) -> int:
+        raise ValueError("the codec says how large a token is; leave it out")
+
+    def stream_settings(self, token_px: int, **changes: Any) -> dict[str, Any]:
+        """Arguments of a ``DesignStream`` without its rank, some of them replaced."""
+        plan = {name: getattr(self, name) for name in PlanConfig.model_fields}
+        reading = {name: getattr(self, name) for name in ("workers", "threads", "on_error", "read", "plan_dir")}
+        where = {"dataset_url": self.dataset, "storage_options": self.storage_options}
+        return {**where, **plan, **reading, "token_px": token_px, **changes}
+
+
+class StageConfig(Section):
+    """``steps`` of the run with some keys of some sections changed, such as ``data: {resolution: 1024}``."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")]
+    steps: Annotated[int, Field(ge=1)]
+    data: dict[str, Any] = Field(default_factory=dict)
+    examples: dict[str, Any] = Field(default_factory=dict)
+    noise: dict[str, Any] = Field(default_factory=dict)
+    optimiser: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainConfig(Section):
+    """Everything a training run can be told. See the README for what each key does."""
+
+    run: RunConfig
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    examples: ExampleConfig = ExampleConfig()
+    noise: NoiseConfig = NoiseConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    average: AverageConfig = AverageConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    validation: ValidationConfig = ValidationConfig()
+    watch: WatchConfig = WatchConfig()
+    stages: list[StageConfig] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two stages have one name: {', '.join(names)}")
+        for stage in self.stages:
+            self._of(stage)
+        return self
+
+    def staged(self) -> list[tuple[str, TrainConfig]]:
+        """The configuration of each stage by its name; one, ``train``, where none are listed."""
+        return [(stage.name, self._of(stage)) for stage in self.stages] or [("train", self)]
+
+    def _of(self, stage: StageConfig) -> TrainConfig:
+        sections = {name: _changed(getattr(self, name), getattr(stage, name), name) for name in OF_A_STAGE}
+        run = self.run.model_copy(update={"steps": stage.steps})
+        return self.model_copy(update={**sections, "run": run, "stages": []})
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
+    """Read a YAML file and lay ``overrides`` (dotted keys) over it.
+
+    Raises:
+        UsageError: no such file, no YAML mapping, an unknown key (the nearest known one is named), a value that does
+            not fit.
+    """
+    try:
+        return load_settings(TrainConfig, path, overrides)
+    except SettingsError as error:
+        raise UsageError(str(error)) from None
+
+
+def _changed(section: BaseModel, changes: Mapping[str, Any], name: str) -> BaseModel:
+    kept = section.model_dump(exclude_unset=True)
+    try:
+        return type(section).model_validate({**kept, **changes})
+    except ValidationError as error:
+        raise ValueError(f"stages: {name}: {explain(error, type(section))}") from None

@@ -1,0 +1,1 @@
+"""How good made layers are: measures, baselines and the report of ``acetate evaluate``."""

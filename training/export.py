@@ -1,0 +1,78 @@
+"""A trained model as a folder that ``model.bundle`` and diffusers load: whole weights, adapters folded in."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from model.bundle import MANIFEST, Bundle
+from model.text import TextEncoder
+from training.learner import Learner
+from training.lora import merged
+from training.outputs import Output
+from training.parallel import World, together
+
+Model = TypeVar("Model", bound=ModelMixin)
+
+
+def export(learner: Learner, output: Output, name: str, world: World) -> str:
+    """Write the model with the weights that it has now to the folder ``name``, replacing what was there; its URL.
+
+    All ranks do it together, the first one writes. A folder that is written only in part has no manifest.
+
+    Raises:
+        TrainingError: the store refuses.
+    """
+    first = world.rank == 0
+    weights = merged(learner, keep=first)
+    text = {} if learner.trained_text is None else _whole(learner.trained_text, first)
+    together(lambda: _write(_plain(learner, weights, text), output, name) if first else None, world)
+    return output.source.url_of(name)
+
+
+def _plain(learner: Learner, weights: dict[str, Tensor], text: dict[str, Tensor]) -> Bundle:
+    """The bundle as if it had never been sharded or adapted."""
+    bundle = replace(learner.bundle, transformer=_filled(learner.transformer, weights))
+    encoder = learner.trained_text
+    if not isinstance(encoder, ModelMixin):
+        return bundle
+    filled: TextEncoder = _filled(encoder, text)
+    return replace(bundle, text=filled)
+
+
+def _filled(like: Model, weights: dict[str, Tensor]) -> Model:
+    """A model of the same settings with other weights. FSDP has put another class over that of ``like``."""
+    kind: Any = next(kind for kind in type(like).__mro__ if kind.__module__.startswith("model."))
+    with torch.device("meta"):
+        made: Model = kind.from_config(dict(like.config))
+    made.load_state_dict(weights, assign=True)
+    return made
+
+
+def _whole(module: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
+    out = {}
+    for name, value in module.state_dict().items():
+        plain = value.full_tensor() if isinstance(value, DTensor) else value
+        if keep:
+            out[name] = plain.detach().to("cpu", copy=True)
+    return out
+
+
+def _write(bundle: Bundle, output: Output, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="acetate-export-") as temporary:
+        folder = Path(temporary) / "model"
+        bundle.save(folder)
+        output.remove(f"{name}/{MANIFEST}")
+        output.remove(name)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+        for path in [*paths, folder / MANIFEST]:
+            with path.open("rb") as source, output.stream(f"{name}/{path.relative_to(folder).as_posix()}") as target:
+                shutil.copyfileobj(source, target, 2**24)

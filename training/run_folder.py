@@ -1,0 +1,234 @@
+"""The folder of a run, on any fsspec URL: what was asked for, on what it ran, and what came of it.
+
+    config.yaml        the resolved configuration, secrets masked
+    environment.json   versions, hardware, commit and dataset of the last start
+    log.txt            everything that was logged, over all starts
+    metrics.jsonl      scalars, one JSON a line
+    tensorboard/  samples/  checkpoints/  model/
+
+What grows (log, metrics, TensorBoard) is written to a local folder: the run's own where that is local, else a temporary
+one that ``upload`` copies to the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from training.errors import UsageError
+from training.outputs import Output
+from training.streaming.source import MissingError
+
+CONFIG, ENVIRONMENT, LOG, METRICS = "config.yaml", "environment.json", "log.txt", "metrics.jsonl"
+TENSORBOARD, SAMPLES, CHECKPOINTS, MODEL = "tensorboard", "samples", "checkpoints", "model"
+
+MAY_CHANGE = re.compile(
+    r"run\.(out|steps|device|hang)|data\.(workers|threads|plan_dir)|data\.read\..*|(.*\.)?storage_options(\..*)?"
+    r"|(watch|checkpoint)(\..*)?"
+)
+"""Dotted keys that a run may go on with changed: none of them decides what a step does."""
+
+LIMIT = 256 * 2**20
+"""Bytes that are read back of a file of the run."""
+
+PACKAGES = ("acetate", "torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "fsspec")
+MASK = "***"
+_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_ROOT = Path(__file__).resolve().parent.parent
+_OURS = ("training", "model", "schemas")
+
+
+class RunFolder:
+    """A run's folder, for its first rank alone. Names are relative, with ``/`` between their parts.
+
+    Raises:
+        UsageError: unknown protocol, or its package is not installed.
+    """
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        self.output = Output(url, storage_options)
+        self.url = self.output.source.url
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._uploaded: dict[str, tuple[int, int]] = {}
+        self._handler: logging.FileHandler | None = None
+        self._levels: dict[str, int] = {}
+        local = self.output.source.local
+        if local is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="acetate-run-")
+            local = Path(self._temporary.name)
+        self.local = local
+        """Where files that grow lie while the run goes on."""
+
+    def open(self, config_text: str, facts: Mapping[str, Any], *, resume: bool) -> None:
+        """Write configuration and environment, and begin or go on with the log.
+
+        ``facts``: of the data, for ``environment.json``. ``resume``: the run goes on from a checkpoint; otherwise what
+        an earlier one that saved nothing left here is replaced.
+
+        Raises:
+            UsageError: the run goes on, and its configuration was another in more than ``MAY_CHANGE``.
+            TrainingError: the store refuses.
+        """
+        config = yaml.safe_load(config_text)
+        before = self.read(CONFIG) if resume else None
+        if before is not None:
+            self._check_same(before, config)
+        self.output.write(CONFIG, yaml.safe_dump(masked(config), sort_keys=False, allow_unicode=True).encode())
+        self.output.write(ENVIRONMENT, _json({**environment(), **facts}))
+        self._log_to(self.growing(LOG, resume=resume))
+
+    def read(self, name: str) -> bytes | None:
+        """A file of the run, None where there is none."""
+        try:
+            return self.output.source.read(name, LIMIT)
+        except MissingError:
+            return None
+
+    def growing(self, name: str, *, resume: bool) -> Path:
+        """The local path of a file to append to; what the store has of it is there where the run goes on."""
+        path = self.local / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            path.unlink(missing_ok=True)
+        elif self._temporary is not None and (data := self.read(name)) is not None:
+            path.write_bytes(data)
+        return path
+
+    def upload(self) -> None:
+        """Copy what has grown to the store; where the folder is local there is nothing to do.
+
+        Raises:
+            TrainingError: the store refuses.
+        """
+        if self._temporary is None:
+            return
+        for path in sorted(self.local.rglob("*")):
+            if path.is_file():
+                found = path.stat()
+                name, state = path.relative_to(self.local).as_posix(), (found.st_size, found.st_mtime_ns)
+                if self._uploaded.get(name) != state:
+                    self.output.write(name, path.read_bytes())
+                    self._uploaded[name] = state
+
+    def close(self) -> None:
+        """End the log and copy what is left; the temporary folder is gone also where that fails."""
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
+            self._handler.close()
+            self._handler = None
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        self._levels.clear()
+        if self._temporary is not None:
+            try:
+                self.upload()
+            finally:
+                self._temporary.cleanup()
+                self._temporary = None
+
+    def _check_same(self, before: bytes, config: Any) -> None:
+        try:
+            known = yaml.safe_load(before)
+        except (yaml.YAMLError, ValueError):
+            raise UsageError(f"{self.output.source.url_of(CONFIG)} is damaged; set run.out to another folder") from None
+        found = first_difference(known, masked(config))
+        if found is not None:
+            key, was, now = found
+            raise UsageError(
+                f"{self.url} holds a run with {key} = {was}, not {now}: set it back to go on with that run, or run.out "
+                "to another folder"
+            )
+
+    def _log_to(self, path: Path) -> None:
+        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter(_LINE))
+        logging.getLogger().addHandler(self._handler)
+        for name in _OURS:
+            logger = logging.getLogger(name)
+            self._levels[name] = logger.level
+            logger.setLevel(logging.INFO)
+
+
+def masked(tree: Any) -> Any:
+    """A configuration with every value below a ``storage_options`` masked: a key to a store is no one else's."""
+    if isinstance(tree, Mapping):
+        return {name: _hidden(value) if name == "storage_options" else masked(value) for name, value in tree.items()}
+    return [masked(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def first_difference(before: Any, after: Any) -> tuple[str, str, str] | None:
+    """The first dotted key, in the order of ``after``, that differs and may not change, with both values.
+
+    What is not there is ``nothing``.
+    """
+    old, new = dict(_flat(before)), dict(_flat(after))
+    for key in [*new, *(key for key in old if key not in new)]:
+        was, now = (_shown(tree, key) for tree in (old, new))
+        if was != now and not MAY_CHANGE.fullmatch(key):
+            return key, was, now
+    return None
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, and the commit of the source tree where it is one."""
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "cuda": torch.version.cuda if gpus else None,
+        "gpus": gpus,
+        "platform": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit, with ``-dirty`` where files differ from it; None where this package is not in a tree of its own."""
+    words = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    if not (_ROOT / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _hidden(value: Any) -> Any:
+    return dict.fromkeys(value, MASK) if isinstance(value, Mapping) else MASK
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted key; what is empty is a value."""
+    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
+    if not pairs:
+        yield prefix, tree
+    for name, value in pairs:
+        yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
+
+
+def _shown(tree: Mapping[str, Any], key: str) -> str:
+    return json.dumps(tree[key], default=str) if key in tree else "nothing"
+
+
+def _json(tree: Mapping[str, Any]) -> bytes:
+    return json.dumps(tree, indent=2, ensure_ascii=False).encode() + b"\n"
