@@ -19,7 +19,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: setup demo test test-all lint format bench peers installed-peers constraints clean
+.PHONY: setup demo train-tiny test test-all lint format bench peers installed-peers constraints clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,13 @@ endif
 
 demo: $(STAMP)
 	$(BIN)/acetate demo --out demo
+
+# Ten thousand designs of 64 px, a dataset, 12,000 steps and an evaluation; each is gone on with when given again.
+train-tiny: $(STAMP)
+	test -f tiny/designs/manifest.csv || $(BIN)/acetate synth tiny/designs --count 10000 --seed 7 --profile tiny
+	$(BIN)/acetate build --manifest tiny/designs/manifest.csv --out tiny/dataset --set run.unit_size=250
+	$(BIN)/acetate train infra/examples/train-tiny.yaml
+	$(BIN)/acetate evaluate infra/examples/evaluate-tiny.yaml
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -16,7 +16,9 @@ from typer.main import get_command
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-EXAMPLES = sorted((ROOT / "infra" / "examples").glob("*.yaml"))
+BUILDS = sorted(
+    path for path in (ROOT / "infra" / "examples").glob("*.yaml") if not path.name.startswith(("train-", "evaluate-"))
+)
 
 HOSTS = r"https?://(?:localhost|127\.0\.0\.1|(?:10|192\.168)\.[\d.]+)"
 HOME = r"/(?:root|home/\w+|work/\w+|Users/\w+)/"
@@ -100,9 +102,9 @@ def test_nothing_of_a_machine_is_in_the_sources() -> None:
 
 def commands() -> set[str]:
     """The commands of ``acetate``."""
-    from pipelines.cli import app
+    from acetate import mounted
 
-    return set(get_command(app).commands)
+    return set(get_command(mounted()).commands)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -126,7 +128,7 @@ def test_make_targets_and_files_that_documents_name_exist(document: str) -> None
         assert (ROOT / name).exists(), f"{document} links to {name}"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("example", BUILDS, ids=lambda path: path.name)
 def test_examples_are_configurations(example: Path) -> None:
     from pipelines.config import load_config
 
@@ -137,10 +139,11 @@ def test_the_keys_of_the_readme_exist() -> None:
     """Every YAML block of the README is a configuration, and every ``--set`` names a key."""
     from pipelines.config import BuildConfig
     from schemas.settings import known_keys
+    from training.config import TrainConfig
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
-        BuildConfig.model_validate(yaml.safe_load(block))
+        (TrainConfig if "\ndata:" in block else BuildConfig).model_validate(yaml.safe_load(block))
     keys = set(known_keys(BuildConfig))
     assert set(re.findall(r"--set (\w+\.[\w.]+)=", text)) <= keys
     section = text.partition("### Configuration")[2].partition("\n## ")[0]
@@ -148,6 +151,18 @@ def test_the_keys_of_the_readme_exist() -> None:
     table = [key for row in rows for key in re.findall(r"`([\w.]+)`", row)]
     assert set(table) <= keys
     assert len(table) > 10
+
+
+def test_the_keys_of_training_in_the_readme_exist() -> None:
+    from schemas.settings import known_keys
+    from training.config import TrainConfig
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Train")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    table = {key for row in rows for key in re.findall(r"`([\w.]+)`", row)}
+    assert table <= set(known_keys(TrainConfig))
+    assert {key.partition(".")[0] for key in table} == set(TrainConfig.model_fields)
 
 
 def test_the_settings_of_a_stream_in_the_readme_are_all_settings() -> None:

@@ -8,6 +8,7 @@ and the disks are in no number: the efficiency stands for them.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Annotated
@@ -185,7 +186,8 @@ def _batches(config: EstimateConfig, side: int) -> Iterator[list[int]]:
     designs = cycle([_design(config, side, at, number) for number in range(DESIGNS)])
     tokens, packed = next(designs), 0
     for _ in range(BATCHES):
-        batch, room = [], config.token_budget
+        batch: list[int] = []
+        room = config.token_budget
         while not batch or tokens <= room:
             batch.append(tokens)
             room -= tokens

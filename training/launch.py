@@ -115,6 +115,11 @@ def by_ray(
             ray.shutdown()
 
 
+def processes() -> int:
+    """How many processes a run has on this host where nobody says so: one for each GPU, or one."""
+    return max(1, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training.launch", description=__doc__.split(":", 1)[0])
@@ -126,14 +131,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--restarts", type=int, default=0, help="how often all are started again when one fails")
     parser.add_argument("--entry", default=ENTRY, metavar="MODULE", help=f"what to run (default: {ENTRY})")
     given = parser.parse_args(argv)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    workers = given.workers or max(1, count)
+    workers = given.workers or processes()
     try:
         overrides = parse_assignments(given.set, "run.steps=100")
         if not given.config.is_file():
             raise UsageError(f"there is no configuration {given.config}")
         if given.ray:
-            gpus = given.gpus_per_worker if given.gpus_per_worker is not None else float(count > 0)
+            gpus = given.gpus_per_worker if given.gpus_per_worker is not None else float(torch.cuda.is_available())
             options = {"workers": workers, "restarts": given.restarts, "entry": given.entry}
             return by_ray(given.config, overrides, gpus=gpus, **options)
         words = [str(given.config), *(word for setting in given.set for word in ("--set", setting))]

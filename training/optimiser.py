@@ -56,20 +56,27 @@ class Optimiser:
     """
 
     def __init__(self, module: nn.Module, config: OptimiserConfig, total_steps: int) -> None:
-        self.config, self.total_steps = config, total_steps
         self._named = {name: value for name, value in module.named_parameters() if value.requires_grad}
         decayed = {id(value) for value in _decayed(module)}
         groups = [
-            {"params": [p for p in self._named.values() if id(p) in decayed], "weight_decay": config.weight_decay},
-            {"params": [p for p in self._named.values() if id(p) not in decayed], "weight_decay": 0.0},
+            {"params": [p for p in self._named.values() if (id(p) in decayed) is decays], "decays": decays}
+            for decays in (True, False)
         ]
-        self._adam = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+        self._adam = torch.optim.AdamW(groups, fused=True)
+        self.configure(config, total_steps)
         for parameter in self._named.values():  # AdamW would do so at the first step, too late to load a checkpoint
             self._adam.state[parameter] = {
                 "step": torch.zeros((), device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter, requires_grad=False),
                 "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
             }
+
+    def configure(self, config: OptimiserConfig, total_steps: int) -> None:
+        """Go on with other settings and the same states, as the next stage of a run does."""
+        self.config, self.total_steps = config, total_steps
+        for group in self._adam.param_groups:
+            group["betas"], group["eps"] = config.betas, config.eps
+            group["weight_decay"] = config.weight_decay if group["decays"] else 0.0
 
     def norm(self) -> float:
         """The norm of the gradient of all weights of all ranks, which is clipped hereby; asked by all ranks together.

@@ -82,7 +82,7 @@ class RunProgress:
         self._said = -math.inf
         self._handler = _Above(console)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
@@ -100,7 +100,9 @@ class RunProgress:
             self._progress.update(self._task, completed=step, text=text)
         elif step >= self._total or time.monotonic() - self._said >= EVERY_S:
             self._said = time.monotonic()
-            self._console.print(f"{self._name} {step:,}/{self._total:,}  {text}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"{self._name} {step:,}/{self._total:,}  {text}", highlight=False, markup=False, soft_wrap=True
+            )
 
     def _text(self, lr: float) -> str:
         pace = self.meter.pace

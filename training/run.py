@@ -33,7 +33,7 @@ from training.optimiser import Optimiser
 from training.outputs import Output
 from training.parallel import World, shard, share_folder, together, total
 from training.progress import RunProgress
-from training.run_folder import MODEL, RunFolder
+from training.run_folder import RunFolder
 from training.sampled import Sampler
 from training.sheet import sheet_of
 from training.steps import Fetched, Report, Stepper
@@ -44,8 +44,8 @@ from training.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-CODEC = "codec"
-"""The folder of a run that holds the codec that was fitted for it."""
+CODEC, MODEL = "codec", "model"
+"""The folders of a run that hold the codec that was fitted for it, and what was trained."""
 
 
 class Place(NamedTuple):
@@ -151,6 +151,7 @@ class Run:
             self.watchdog.beat("save a checkpoint")
             self._checkpoints.save(self.step, self._tensors(), self._place._asdict())
             self._saved = now
+            self.watch.flush()
             if self.world.rank == 0:
                 self._folder.upload()
 
@@ -170,7 +171,7 @@ class Run:
         here = self._place if number == self._place.stage else Place(number)
         if here.stream is not None:
             stream.load_state_dict(here.stream)
-        self._follow(Optimiser(self.learner, config.optimiser, config.run.steps))
+        self._optimiser.configure(config.optimiser, config.run.steps)
         prepared = partial(
             prepare,
             codec=self.learner.codec,
@@ -193,14 +194,6 @@ class Run:
         console = Console(stderr=True, quiet=self.world.rank != 0)
         with RunProgress(console, name, config.run.steps, done=here.step) as progress:
             yield Stage(number, name, config, stream, stepper, fixed(), validation, progress, here.step)
-
-    @torch.no_grad()
-    def _follow(self, optimiser: Optimiser) -> None:
-        """Go on with another optimiser and the states of this one."""
-        before = self._optimiser.tensors()
-        for name, value in optimiser.tensors().items():
-            value.copy_(before[name])
-        self._optimiser = optimiser
 
     def _validate(self, stage: Stage) -> None:
         self.watchdog.beat("validate")

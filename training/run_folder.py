@@ -33,7 +33,7 @@ from training.outputs import Output
 from training.streaming.source import MissingError
 
 CONFIG, ENVIRONMENT, LOG, METRICS = "config.yaml", "environment.json", "log.txt", "metrics.jsonl"
-TENSORBOARD, SAMPLES, CHECKPOINTS, MODEL = "tensorboard", "samples", "checkpoints", "model"
+TENSORBOARD, SAMPLES = "tensorboard", "samples"
 
 MAY_CHANGE = re.compile(
     r"run\.(out|steps|device|hang)|data\.(workers|threads|plan_dir)|data\.read\..*|(.*\.)?storage_options(\..*)?"

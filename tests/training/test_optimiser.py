@@ -161,6 +161,27 @@ def test_a_resumed_run_is_the_same_to_the_bit() -> None:
     assert all(torch.equal(value, resumed.tensors()[name]) for name, value in optimiser.tensors().items())
 
 
+def test_other_settings_go_on_with_the_same_states() -> None:
+    other = OptimiserConfig(lr=3e-2, betas=(0.5, 0.8), eps=1e-3, weight_decay=0.2, clip=0.1)
+    changed, made = network(), network()
+    optimiser = Optimiser(changed, CONFIG, STEPS)
+    backward(changed, 0)
+    optimiser.norm()
+    optimiser.update(0)
+    anew = Optimiser(made, other, 9)
+    with torch.no_grad():
+        for value, like in zip(made.parameters(), changed.parameters(), strict=True):
+            value.copy_(like)
+        for name, value in anew.tensors().items():
+            value.copy_(optimiser.tensors()[name])
+    optimiser.configure(other, 9)
+    for module, each in ((changed, optimiser), (made, anew)):
+        backward(module, 1)
+        each.norm()
+        each.update(1)
+    assert all(torch.equal(a, b) for a, b in zip(changed.parameters(), made.parameters(), strict=True))
+
+
 def test_a_world_of_one_in_shards_is_the_plain_one_to_the_bit() -> None:
     alone = run(network())
     with world_of_one():

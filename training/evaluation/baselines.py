@@ -16,15 +16,18 @@ from training.evaluation.sets import Case
 from training.evaluation.stack import Placed, Stack, exact_box
 
 NEAR, FAR = 8, 48
-"""Largest differences of a channel, of 255: up to the first a pixel is the ground, from the second on it is the layer."""
+"""Of a channel, of 255: a pixel that differs from the ground by no more than the first is ground, from the second on it
+is the layer.
+"""
 
 
 def crop(case: Case) -> Stack:
-    """Every layer is what the given picture shows in its exact box, opaque; black where the picture has no pixel."""
+    """Every layer is what the given picture shows in its exact box, opaque; black where it has no pixel."""
     layers = []
     for true in case.truth.layers:
         box = exact_box(true)
-        layers.append((true[0], torch.zeros_like(true[1])) if box.empty else (box, _within(case.composed, box)))
+        nothing = (true[0], torch.zeros_like(true[1]))
+        layers.append(nothing if box.empty else (box, _within(case.composed, box)))
     return replace(case.truth, layers=layers)
 
 
@@ -35,14 +38,14 @@ def colour_key(case: Case) -> Stack:
     stays opaque.
     """
     layers = [
-        placed if place == 0 else (placed[0], _keyed(placed, case.composed))
+        (placed[0], _keyed(placed, case.composed)) if place > 0 and placed[1].any() else placed
         for place, placed in enumerate(crop(case).layers)
     ]
     return replace(case.truth, layers=layers)
 
 
 def deranged(pictures: Sequence[Placed]) -> list[Placed]:
-    """The picture of the next design for each, and of the first for the last: nobody has its own where there are two."""
+    """For each the picture of the next design, for the last that of the first: where there are two, nobody's own."""
     return [*pictures[1:], *pictures[:1]]
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from model.tasks import Task
 from training.evaluation.layouts import Layout
 from training.evaluation.runs import Made
-from training.evaluation.scores import Values
+from training.evaluation.scores import CaseScore, Values
 from training.evaluation.sets import Case, Which
 
 FORMAT = 1
@@ -41,13 +41,12 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
 BRIEF = ("cost", "rgb_l1", "alpha_iou", "overflow_cost", "merged_psnr", "edit_0", "edit_5", "frechet")
 """Those for a terminal."""
 
-INTERVALS = {"cost": ("cost_low", "cost_high"), "frechet": ("frechet_low", "frechet_high")}
-
 READING = (
-    "cost = (RGB L1 + 1 - alpha IoU) / 2, the mean over a design's layers and then over designs, with its 95 % bootstrap "
-    "interval over designs. Every method is cut to the exact box of each true layer's pixels, but for layouts without "
-    "true layers. Masked: on the pixels of the true layer; full: on the canvas. Overflow: on the pixels outside the "
-    "visible box. Edit: layer edit distance after so many merges. A crop wins the merged picture by construction."
+    "Cost = (RGB L1 + 1 - alpha IoU) / 2, the mean over a design's layers and then over designs, with its 95 % "
+    "bootstrap interval over designs. Every method is cut to the exact box of each true layer's pixels, but for "
+    "layouts without true layers. Masked: on the pixels of the true layer; full: on the canvas. Overflow: on the "
+    "pixels outside the visible box. Edit: layer edit distance after so many merges. Control: the model is given the "
+    "picture of another design. A crop wins the merged picture by construction."
 )
 
 
@@ -78,13 +77,15 @@ class SetSize:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A design of the sheet of cases. ``why``: best, worst, or first of its set. ``made``: by method, the last judged."""
+    """A design of the sheet of cases. ``why``: best, worst, first of its set. ``made`` and ``scores``: by method; the
+    last of a model's is the one by which it is among the best or the worst.
+    """
 
     case: Case
     which: Which
-    why: str
+    why: tuple[str, ...]
     made: dict[str, Made]
-    costs: dict[str, float]
+    scores: dict[str, CaseScore]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +115,12 @@ class Results:
         return [*self._short(), *self._controls()]
 
     def tables(self) -> Iterator[tuple[Task, Which, list[Row]]]:
-        """The rows of each task and set."""
-        for (task, which), rows in groupby(
-            sorted(self.rows, key=lambda row: (row.task, row.which)), key=lambda row: (row.task, row.which)
-        ):
-            yield task, which, list(rows)
+        """The rows of each task and set, in the order in which they were judged."""
+        kept: dict[tuple[Task, Which], list[Row]] = {}
+        for row in self.rows:
+            kept.setdefault((row.task, row.which), []).append(row)
+        for (task, which), rows in kept.items():
+            yield task, which, rows
 
     def _short(self) -> Iterator[str]:
         for size in self.sets:
@@ -128,11 +130,12 @@ class Results:
 
     def _controls(self) -> Iterator[str]:
         for task, which, rows in self.tables():
+            models = [row for row in rows if not row.control and row.layout is Layout.TRUE]
+            costs = {row.method: row.values.get("cost") for row in models}
             for row in rows:
-                own = [one for one in rows if one.control is False and one.method == row.method and not one.control]
-                same = [one for one in own if one.layout is Layout.TRUE and "cost" in one.values]
-                if row.control and same and same[0].values["cost"] > 0:
-                    times = row.values["cost"] / same[0].values["cost"]
+                own = costs.get(row.method)
+                if row.control and own:
+                    times = row.values["cost"] / own
                     yield f"{task}, {which}, {row.method}: given another picture the cost is {times:.2f} times as high"
 
 
@@ -149,20 +152,20 @@ def columns_of(rows: Iterable[Row], wanted: Iterable[str] = COLUMNS) -> list[str
 
 
 def cell(row: Row, name: str) -> str:
-    """A value with its interval; a dash where the measure does not apply."""
-    if name not in row.values:
-        return "–"
+    """A value; a dash where the measure does not apply."""
+    return f"{row.values[name]:.{COLUMNS[name][1]}f}" if name in row.values else "–"
+
+
+def between(row: Row, name: str) -> str:
+    """The interval of a value; nothing where it has none."""
+    low, high = (row.values.get(f"{name}_{end}") for end in ("low", "high"))
     decimals = COLUMNS[name][1]
-    low, high = INTERVALS.get(name, ("", ""))
-    said = f"{row.values[name]:.{decimals}f}"
-    if low in row.values:
-        said += f" [{row.values[low]:.{decimals}f}, {row.values[high]:.{decimals}f}]"
-    return said
+    return f"{low:.{decimals}f} to {high:.{decimals}f}" if low is not None and high is not None else ""
 
 
 def named(row: Row) -> str:
     """The method, and whether it is the control."""
-    return f"{row.method}, another picture (control)" if row.control else row.method
+    return f"{row.method}, control" if row.control else row.method
 
 
 def markdown(results: Results) -> str:
@@ -176,8 +179,10 @@ def markdown(results: Results) -> str:
         lines.append("| method | layout | " + " | ".join(COLUMNS[name][0] for name in names) + " |")
         lines.append("|---|---|" + "--:|" * len(names))
         for row in rows:
-            values = " | ".join(cell(row, name) for name in names)
-            lines.append(f"| {named(row)} | {row.layout} | {values} |")
+            said = [
+                f"{cell(row, name)} ({found})" if (found := between(row, name)) else cell(row, name) for name in names
+            ]
+            lines.append(f"| {named(row)} | {row.layout} | {' | '.join(said)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -186,11 +191,11 @@ def printed(results: Results) -> list[Table]:
     out = []
     for task, which, rows in results.tables():
         names = columns_of(rows, BRIEF)
-        table = Table(title=heading(task, which, rows), title_justify="left")
-        table.add_column("method")
-        table.add_column("layout")
+        table = Table(title=heading(task, which, rows), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("method", no_wrap=True)
+        table.add_column("layout", no_wrap=True)
         for name in names:
-            table.add_column(COLUMNS[name][0], justify="right", no_wrap=True)
+            table.add_column(COLUMNS[name][0], justify="right")
         for row in rows:
             table.add_row(named(row), row.layout, *(cell(row, name) for name in names))
         out.append(table)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +12,12 @@ from torch import Tensor
 from model.pictures import Fit, refit
 from model.sampling import layered_shift
 from model.tasks import BACKGROUND, COMPOSED, LAYERED_INPUT
-from model.transformer import RegionTransformer
 from model.variants import Variant, visible_tokens
 from schemas.geometry import Box
 from training.evaluation.layouts import Layout, detected
 from training.evaluation.sets import Case, Group
 from training.evaluation.stack import Placed, Stack
-from training.examples import Example, ExampleConfig, References, prepare
+from training.examples import Example, ExampleConfig, prepare
 from training.jitter import JitterConfig
 from training.learner import Learner
 from training.sampled import Sampler, decoded, sample_tokens
@@ -51,7 +51,7 @@ class Runner:
 
     @property
     def variant(self) -> Variant:
-        return variant_of(self.learner.transformer)
+        return variant_of(self.learner.transformer.config)
 
     @property
     def token_px(self) -> int:
@@ -83,12 +83,11 @@ class Runner:
 
     def _example(self, group: Group, layout: Layout) -> Example:
         """The designs as they are, but for their layout."""
-        jitter = self.jitter if layout is Layout.JITTERED else JitterConfig(share=0)
-        plain = ExampleConfig(
-            unconditional=0, coloured=0, references=References(alpha=1, opaque=0, refitted=0), jitter=jitter
+        codec, variant, jittered = self.learner.codec, self.variant, layout is Layout.JITTERED
+        config = ExampleConfig(empty_prompt=0, coloured_ground=0, jitter=self.jitter)
+        example = prepare(
+            group.batch, codec, config, seed=self.seed, device=self.device, variant=variant, evaluation=not jittered
         )
-        codec, variant = self.learner.codec, self.variant
-        example = prepare(group.batch, codec, plain, seed=self.seed, device=self.device, variant=variant)
         return detected(example, group, self.token_px) if layout is Layout.DETECTED else example
 
     def _given(self, example: Example, pictures: Sequence[Tensor]) -> Example:
@@ -146,8 +145,8 @@ class Runner:
         return [at for at in layers if at == 0 or not case.truth.layers[at][0].intersect(picture).empty]
 
 
-def variant_of(transformer: RegionTransformer) -> Variant:
-    """Whose model a checkpoint is, by what its settings have."""
-    if transformer.config.use_layer3d_rope:
+def variant_of(config: Mapping[str, Any]) -> Variant:
+    """Whose model a checkpoint is, by the settings of its transformer."""
+    if config.get("use_layer3d_rope"):
         return Variant.LAYERED
-    return Variant.ART if transformer.config.layer_slots else Variant.MRT
+    return Variant.ART if config.get("layer_slots") else Variant.MRT

@@ -35,8 +35,8 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class CaseScore:
-    """One design. ``layers``: the mean over the layers that were to be made, ``overflow``: over their pixels outside the
-    visible box. ``edits``: the edit distance after 0, 1, ... merges.
+    """One design. ``layers``: the mean over the layers that were to be made, ``overflow``: over their pixels outside of
+    the visible box. ``edits``: the edit distance after 0, 1, ... merges.
     """
 
     key: str
@@ -64,6 +64,11 @@ def score(case: Case, made: Made) -> CaseScore:
     edits = tuple(one.cost for one in edit_scores(stack, case.truth)) if shown else ()
     reference = case.composed if shown else merged_truth(case.truth)
     return CaseScore(case.key, layers, overflow, score_merged(stack, reference), edits)
+
+
+def _over(case: Case, scores: Sequence[LayerScore | None]) -> LayerScore | None:
+    """The mean over the layers that were to be made."""
+    return mean(scores[place] for place in case.targets)
 
 
 def merged_truth(stack: Stack) -> Placed:

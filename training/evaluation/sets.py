@@ -167,9 +167,7 @@ def _overflows(index: Index) -> npt.NDArray[np.bool_]:
     return np.concatenate([np.empty(0, np.bool_), *(piece.to_numpy() > 0 for piece in pieces)])
 
 
-def _delivered(
-    index: Index, found: Survey, places: npt.NDArray[np.int64], holes: Holes, designs: int
-) -> list[int]:
+def _delivered(index: Index, found: Survey, places: npt.NDArray[np.int64], holes: Holes, designs: int) -> list[int]:
     """The first of ``places`` whose designs were not withdrawn."""
     kept: list[int] = []
     for start in range(0, len(places), designs):
