@@ -42,7 +42,8 @@ def load_settings(model: type[Settings], path: Path | None, overrides: Mapping[s
         if loaded is not None and not isinstance(loaded, dict):
             sections = [f"'{name}:'" for name in list(model.model_fields)[:2]]
             raise SettingsError(f"{path} must hold a mapping of sections such as {' and '.join(sections)}")
-        tree = {section: {} if keys is None else keys for section, keys in (loaded or {}).items()}
+        for name, value in (loaded or {}).items():
+            tree[name] = {} if value is None and _is_section(model, name) else value
     for key, value in overrides.items():
         _lay(tree, key.split("."), value)
     try:
@@ -78,6 +79,12 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 keys += known_keys(kind, f"{prefix}{name}.")
     return keys
+
+
+def _is_section(model: type[BaseModel], name: str) -> bool:
+    """A section whose keys are all commented out is null to YAML."""
+    kind = model.model_fields[name].annotation if name in model.model_fields else None
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _lay(tree: dict[str, Any], parts: list[str], value: Any) -> None:

@@ -52,12 +52,6 @@ class EvaluateConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     storage_options: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_keys(cls, values: Any) -> Any:
-        """A key that is left empty keeps its default."""
-        return {name: value for name, value in values.items() if value not in (None, {})}
-
     @model_validator(mode="after")
     def _fit(self) -> Self:
         for name in ("tasks", "steps", "layouts"):

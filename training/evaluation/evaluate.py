@@ -7,6 +7,7 @@ out is a table, the numbers as JSON, and a page with the best and the worst case
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -82,7 +83,7 @@ def device_of(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 @contextmanager
 def _watched(console: Console | None) -> Iterator[Progress | None]:
-    """A bar a set on a terminal, a line a method elsewhere."""
+    """A bar for each set on a terminal; elsewhere the log has a line for each method."""
     if console is None or not console.is_terminal:
         yield None
         return
@@ -98,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of it, many times")
     arguments = parser.parse_args(argv)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    if not errors.is_terminal:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         changes = parse_assignments(arguments.set, "designs=20")
         config = EvaluateConfig.load(arguments.config, changes)

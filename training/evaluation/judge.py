@@ -78,7 +78,9 @@ class Judge:
                 made += some
                 steps(len(some))
             self.rows.append(self._row(which, method, cases, made, scores, true))
-            log.info("%s: %s in %.1f s", cases[0].task, method.name, time.perf_counter() - began)
+            took = time.perf_counter() - began
+            how = "control" if method.control else f"{method.layout} layout"
+            log.info("%s, %s: %s, %s, %.1f s", cases[0].task, which, method.name, how, took)
             if method.shown:
                 kept.append((method.name, made, scores))
         return kept

@@ -79,7 +79,8 @@ class Side:
         models = [name for name in names if name.startswith("model")]
         chosen = method or (models[-1] if models else "")
         if chosen not in names:
-            raise UsageError(f"{url} shows nothing of {chosen or 'a model'!r}; it has {', '.join(names) or 'no cases'}")
+            wanted = repr(chosen) if chosen else "a model"
+            raise UsageError(f"{url} shows nothing of {wanted}; it has {', '.join(names) or 'no cases'}")
         cases = {(case.task, case.which, case.key): case for case in document.cases if chosen in case.pictures}
         return cls(folder, chosen, cases)
 

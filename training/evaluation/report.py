@@ -60,7 +60,7 @@ def write(results: Results, output: Output) -> None:
         TrainingError: it cannot be written.
     """
     cases = [_case(shown, number, output) for number, shown in enumerate(results.shown)]
-    output.write(TABLE, markdown(results).encode())
+    output.write(TABLE, markdown(results).encode("utf-8", "replace"))
     output.write(DOCUMENT, results.to_json(cases))
     output.write(PAGE, page(results, cases).encode("utf-8", "replace"))
 

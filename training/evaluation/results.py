@@ -46,7 +46,9 @@ READING = (
     "bootstrap interval over designs. Every method is cut to the exact box of each true layer's pixels, but for "
     "layouts without true layers. Masked: on the pixels of the true layer; full: on the canvas. Overflow: on the "
     "pixels outside the visible box. Edit: layer edit distance after so many merges. Control: the model is given the "
-    "picture of another design. A crop wins the merged picture by construction."
+    "picture of another design. A crop wins the merged picture by construction. Text-to-layers has no true layers: the "
+    "merged picture is compared with the composed one that the model made. Fréchet: distance of the made designs to "
+    "the true ones by their features; that of few designs is too large."
 )
 
 
@@ -107,7 +109,8 @@ class Results:
             "rows": [asdict(row) for row in self.rows],
             "cases": list(pictures),
         }
-        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8", "replace") + b"\n"
 
     @property
     def notes(self) -> list[str]:

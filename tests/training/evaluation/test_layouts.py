@@ -13,6 +13,7 @@ from tests.training.example_batches import TOKEN_PX, codec
 from training.evaluation.layouts import LEAST_SHARE, MOST, detected, found_boxes
 from training.examples import ExampleConfig, prepare
 
+
 def picture(*boxes: Box, side: int = 64) -> Tensor:
     out = solid(side, side, (250, 250, 245, 255))
     for number, box in enumerate(boxes):

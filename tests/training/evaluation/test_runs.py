@@ -68,7 +68,9 @@ def test_a_jittered_layout_moves_foregrounds_outward(benchmark_url: str) -> None
     moved = 0
     for group in bench.groups(benchmark_url):
         for case, made in zip(group.cases, runner().run(group, SAMPLER, Layout.JITTERED), strict=True):
-            boxes = [(ours, theirs) for (ours, _), (theirs, _) in zip(made.stack.layers, case.truth.layers, strict=True)]
+            boxes = [
+                (ours, theirs) for (ours, _), (theirs, _) in zip(made.stack.layers, case.truth.layers, strict=True)
+            ]
             assert boxes[0][0] == boxes[0][1]
             assert all(ours.contains(theirs) for ours, theirs in boxes)
             moved += sum(ours != theirs for ours, theirs in boxes)

@@ -73,7 +73,7 @@ def test_micro_batches_keep_to_the_budget(benchmark_url: str) -> None:
 
 
 def test_a_split_without_the_task_names_the_remedy(benchmark_url: str) -> None:
-    with pytest.raises(UsageError, match="'validation'.*has no sample for image-to-layers.*another split"):
+    with pytest.raises(UsageError, match=r"'validation'.*has no sample for image-to-layers.*another split"):
         both(benchmark_url, split="validation")
 
 
