@@ -24,15 +24,17 @@ MAX_FILES = 4096
 MAX_DEPTH = 4
 """Folders inside each other; a link to a folder above itself is deeper than any."""
 
+MAX_NAME = 200
+"""Characters of a file's name."""
+
 MAX_JSON = 2**20
 """Bytes of a file of settings."""
 MAX_TABLE = 2**26
-"""Bytes of a vocabulary or of an index of weights."""
-_TABLES = ("tokenizer.json", "vocab.json", "merges.txt", ".index.json")
+"""Bytes of a vocabulary, of an index of weights, and of any text that nobody opens."""
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a folder of other things than regular files, without opening one; hidden folders in it are passed over.
+    """Refuse a folder of other things than regular files, without opening one; what is hidden in it is passed over.
 
     A link counts as what it leads to: the caches of hubs are made of links to files.
 
@@ -47,11 +49,11 @@ def check_files(folder: Path) -> None:
         count += len(entries)
         if count > MAX_FILES or depth > MAX_DEPTH:
             raise CheckpointError(f"{folder} holds more than {MAX_FILES} files or {MAX_DEPTH} folders in a row")
-        for path in entries:
-            if not path.is_dir():
-                _check_file(path)
-            elif not path.name.startswith("."):
+        for path in (entry for entry in entries if not entry.name.startswith(".")):
+            if path.is_dir():
                 left.append((path, depth + 1))
+            else:
+                _check_file(path)
 
 
 def read(path: Path, what: Any, most: int = MAX_JSON) -> Any:
@@ -137,10 +139,10 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path} is no regular file; a checkpoint holds neither pipes nor devices")
     if path.name.startswith("adapter_"):
         raise CheckpointError(f"{path} is that of an adapter; merge it into the weights")
-    most = MAX_TABLE if path.name.endswith(_TABLES) else MAX_JSON
+    most = MAX_JSON if path.name.endswith("config.json") else MAX_TABLE
     if path.suffix in (".json", ".txt", ".jinja") and found.st_size > most:
         raise CheckpointError(f"{path} has more than {most} bytes; it is no file of settings")
-    if path.name.endswith(".index.json"):
+    if path.name.endswith(".safetensors.index.json"):
         _check_index(path)
 
 
@@ -149,7 +151,7 @@ def _check_index(path: Path) -> None:
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise CheckpointError(f"{path} names no files of weights")
     for name in sorted(set(names.values())):
-        if Path(name).name != name or not (path.parent / name).is_file():
+        if len(name) > MAX_NAME or Path(name).name != name or not (path.parent / name).is_file():
             raise CheckpointError(f"{path}: {name[:100]!r} is no file beside it; the checkpoint is not whole")
 
 

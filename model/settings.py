@@ -28,14 +28,37 @@ _Side = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 _Index = Annotated[int, Field(strict=True, ge=0, le=2**24)]
 _Axis = Annotated[int, Field(strict=True, ge=2, le=1024, multiple_of=2)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Spread = Annotated[float, Field(ge=1e-6, le=1e6)]
+_Theta = Annotated[float, Field(ge=1, le=1e9)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+OWN = frozenset({"_class_name", "_diffusers_version", "_name_or_path"})
+"""What diffusers writes beside the settings. Others of its own would change which of them it heeds."""
+WITHOUT_EFFECT = frozenset({"pooled_projection_dim", "scaling_factor"})
+"""Settings in public checkpoints that no part has any more."""
+WITHOUT_EFFECT_IN_QWEN = frozenset(
+    {
+        "_attn_implementation_autoset",
+        "add_cross_attention",
+        "is_decoder",
+        "pruned_heads",
+        "tf_legacy_loss",
+        "tie_encoder_decoder",
+        "tokenizer_class",
+        "torchscript",
+        "unsloth_fixed",
+        "unsloth_version",
+        "use_bfloat16",
+    }
+)
+"""The same, as other versions and other tools write them."""
 
 
 class _Rotary(BaseModel):
     num_attention_heads: _Heads = 12
     attention_head_dim: _Channels = 64
     axes_dims_rope: tuple[_Axis, _Axis, _Axis] = (16, 24, 24)
-    rope_theta: _Positive = 10_000.0
+    rope_theta: _Theta = 10_000.0
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -58,7 +81,8 @@ class TransformerSettings(_Rotary):
     joint_attention_dim: _Side
     axes_dims_rope: tuple[_Axis, _Axis, _Axis]
     layer_slots: Annotated[int, Field(strict=True, ge=0, le=4096)] = 0
-    channel_std: Annotated[list[_Positive], Field(max_length=2**16)] | None = None
+    channel_std: Annotated[list[_Spread], Field(max_length=2**16)] | None = None
+    gate_init: _Finite | None = None
 
 
 class JointSettings(_Rotary):
@@ -102,6 +126,19 @@ class ByteTextSettings(BaseModel):
     max_bytes: Annotated[int, Field(strict=True, ge=1, le=2**16)]
 
 
+class _Rope(BaseModel):
+    """Of Qwen's rotary positions: plain, in three sections, or stretched for long texts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rope_type: Literal["default", "axial", "mrope", "yarn"] | None = None
+    type: Literal["default", "axial", "mrope", "yarn"] | None = None
+    rope_theta: _Theta | None = None
+    mrope_section: Annotated[list[_Channels], Field(min_length=3, max_length=3)] | None = None
+    factor: Annotated[float, Field(ge=1, le=64)] | None = None
+    original_max_position_embeddings: _Index | None = None
+
+
 class _Sub(BaseModel):
     """What every part of a configuration of ``transformers`` may say; what it does not know, it refuses.
 
@@ -120,15 +157,22 @@ class _Sub(BaseModel):
     label2id: Any = None
     model_type: Any = None
     name_or_path: Any = Field(None, alias="_name_or_path")
-    output_attentions: Any = None
-    output_hidden_states: Any = None
+    output_attentions: Literal[False] | None = None
+    output_hidden_states: Literal[False] | None = None
     problem_type: Any = None
-    return_dict: Any = None
-    rope_parameters: dict[str, Any] | None = None
-    rope_scaling: dict[str, Any] | None = None
-    rope_theta: _Positive | None = None
+    return_dict: Literal[True] | None = None
+    rope_parameters: _Rope | None = None
+    rope_scaling: _Rope | None = None
+    rope_theta: _Theta | None = None
     torch_dtype: str | None = None
     transformers_version: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_effect(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {k: v for k, v in values.items() if v is not None and k not in WITHOUT_EFFECT_IN_QWEN}
 
 
 class QwenVisionSettings(_Sub):
@@ -177,6 +221,14 @@ class QwenTextSettings(_Sub):
     vision_start_token_id: Any = None
     vision_end_token_id: Any = None
 
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        head = self.hidden_size // self.num_attention_heads
+        for rope in (self.rope_parameters, self.rope_scaling):
+            if rope is not None and rope.mrope_section is not None and 2 * sum(rope.mrope_section) != head:
+                raise ValueError(f"mrope_section must add up to half of the {head} dims of a head")
+        return self
+
 
 class QwenSettings(QwenTextSettings):
     """Of Qwen2.5-VL: the language model's may stand in ``text_config`` or, as in the first checkpoints, beside it."""
@@ -189,12 +241,13 @@ class QwenSettings(QwenTextSettings):
 def check_settings(
     settings: Mapping[str, Any], bounds: type[BaseModel], where: str | Path, known: Collection[str] | None = None
 ) -> None:
-    """Settings that are within ``bounds`` and, of diffusers' (underscores are its own), have names that are ``known``.
+    """Settings that are within ``bounds`` and, of diffusers', have names that are ``known``. Null says nothing.
 
     Raises:
         CheckpointError: others; it names ``where`` they are.
     """
-    strange = sorted(name for name in settings if known is not None and name not in known and name[:1] != "_")
+    settings = {name: value for name, value in settings.items() if value is not None}
+    strange = [] if known is None else sorted(settings.keys() - {*known, *OWN, *WITHOUT_EFFECT})
     if strange:
         raise CheckpointError(f"{where}: {strange[0][:100]!r} is no setting of this part; remove it")
     try:

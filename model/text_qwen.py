@@ -7,19 +7,21 @@ The template asks for a description of a picture; the states over the prompt and
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from model.errors import CheckpointError
-from model.folder import check_files, loading, read
+from model.folder import MAX_TABLE, check_files, loading, read
 from model.prompts import fit
 from model.settings import QwenSettings, check_settings
 from model.text import Text, TextEncoder
@@ -130,6 +132,7 @@ def _load(
     model, loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         **where, subfolder="text_encoder", dtype=dtype, use_safetensors=True, output_loading_info=True
     )
+    _check_vocabulary(tokenizer, model.config.text_config.vocab_size)
     if missing := sorted(loaded["missing_keys"]):
         raise CheckpointError(f"it lacks {len(missing)} parameters, the first {missing[0]}")
     return model, tokenizer
@@ -140,11 +143,30 @@ def _check_weights(folder: Path) -> None:
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig.from_pretrained(folder, local_files_only=True))
     count = sum(parameter.numel() for parameter in model.parameters())
-    held = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    if count > 2 * held:
-        raise CheckpointError(
-            f"its settings ask for {count} parameters, model.safetensors or its parts have {held} bytes"
-        )
+    held = sum(_held(folder / name) for name in _files(folder))
+    if count > held:
+        raise CheckpointError(f"its settings ask for {count} parameters, its files hold {held}")
+
+
+def _files(folder: Path) -> set[str]:
+    """The files of weights that are opened."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return {"model.safetensors"}
+    names: dict[str, str] = read(index, dict[str, Any], MAX_TABLE)["weight_map"]
+    return set(names.values())
+
+
+def _held(file: Path) -> int:
+    """Parameters in a file, by its header."""
+    with safe_open(file, framework="pt") as weights:
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+
+
+def _check_vocabulary(tokenizer: Qwen2Tokenizer, size: int) -> None:
+    most = max(tokenizer.get_vocab().values(), default=0)
+    if most >= size:
+        raise CheckpointError(f"the tokenizer has a token {most}, the model knows {size}; take the model's own")
 
 
 def _settings(path: str | Path, local_files_only: bool) -> dict[str, Any]:

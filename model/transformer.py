@@ -6,6 +6,7 @@ model, H heads, K head dim, B rows of modulation.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import QwenImageTransformer2DModel
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import FrozenDict, register_to_config
 from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformerBlock
 from torch import Tensor, nn
 
@@ -171,7 +172,7 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, path: Any, **options: Any) -> Self:
-        """Load a folder or a hub repository of ours or of diffusers' Qwen-Image.
+        """Load a folder or a hub repository of ours or of diffusers' Qwen-Image, without settings that are no more.
 
         Raises:
             CheckpointError: it lacks parameters that are not new, or has some of another shape.
@@ -183,6 +184,8 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
             shapes = f"shape {list(has)}, these settings want {list(wants)}"
             raise CheckpointError(f"{name} in the checkpoint has {shapes}; load it with its own settings")
         model._complete(found["missing_keys"])
+        known = inspect.signature(cls.__init__).parameters
+        model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k in known or k[:1] == "_"})
         return model
 
     def set_attention(self, backend: Backend) -> None:
@@ -238,7 +241,7 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         text tokens of the designs one after another. All three may be more precise than the weights, and float32 is
         best: the velocity has the tokens' type. ``kind_D``: RGB or RGBA, where the checkpoint tells them apart.
         """
-        wiener, dtype = self._precondition(timestep_D, regions), self.img_in.weight.dtype
+        wiener, dtype = self._precondition(timestep_D, regions), self.dtype
         image_TM = self.img_in((tokens_TC if wiener is None else tokens_TC / wiener.spread).to(dtype))
         image_TM = image_TM + regions.of_tokens(regions.condition)[:, None] * self.cond_token_embed
         if self.layer_embed is not None:

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from model.errors import LayoutError
+from model.folder import loading
 from model.layouts import full_canvas
 from model.placement import EPSILON
 from model.regions import Regions
 from model.sampling import layered_shift, schedule
+from model.settings import TransformerSettings, check_part
 from model.tasks import FOREGROUND
 from model.transformer import RegionTransformer
 
@@ -49,10 +51,13 @@ def pretrained(path: Any, variant: Variant, **options: Any) -> RegionTransformer
     ``from_pretrained``. What a variant has beside the weights begins at 0, which changes nothing.
 
     Raises:
-        CheckpointError: the weights are not those of the variant.
+        CheckpointError: there is no such transformer, or the weights are not those of the variant.
     """
     settings = {"subfolder": "transformer", **SETTINGS[variant], **options}
-    model: RegionTransformer = RegionTransformer.from_pretrained(path, **settings)
+    where = {name: settings[name] for name in ("subfolder", "local_files_only") if name in settings}
+    with loading(f"no transformer of Qwen-Image at {path}"):
+        check_part(path, RegionTransformer, TransformerSettings, **where)
+        model: RegionTransformer = RegionTransformer.from_pretrained(path, **settings)
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -121,6 +122,15 @@ def test_what_is_loaded_does_what_was_saved(codec: str, tmp_path: Path) -> None:
     tokens = one.codec.encode([picture()])
     size = [(8 // one.codec.token_px, 16 // one.codec.token_px)]
     assert torch.equal(one.codec.decode(tokens, size)[0], other.codec.decode(tokens, size)[0])
+
+
+def test_settings_that_are_no_more_are_not_saved_again(saved: Path, tmp_path: Path) -> None:
+    """Qwen-Image's own has one that diffusers keeps, unknown, and writes."""
+    change(Path(shutil.copytree(saved, tmp_path / "old")) / "transformer" / "config.json", pooled_projection_dim=768)
+    loaded = Bundle.load(tmp_path / "old")
+    loaded.save(tmp_path / "new")
+    assert "pooled_projection_dim" not in json.loads((tmp_path / "new" / "transformer" / "config.json").read_text())
+    assert torch.equal(velocity(Bundle.load(tmp_path / "new")), velocity(loaded))
 
 
 def test_qwen_goes_with_a_checkpoint_too(tmp_path: Path) -> None:

@@ -54,9 +54,10 @@ def many(path: Path) -> None:
         (lambda path: index(path, "../there"), "'../there' is no file beside it"),
         (lambda path: index(path, "gone"), "'gone' is no file beside it"),
         (lambda path: index(path, ["there"]), "names no files of weights"),
-        (lambda path: (path / "w.index.json").write_text("[]"), "w.index.json: Input should be"),
+        (lambda path: index(path, "x" * 5000), "is no file beside it"),
+        (lambda path: (path / "w.safetensors.index.json").write_text("[]"), "w.safetensors.index.json: Input should"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_folder_of_other_things_is_refused(tmp_path: Path, spoil: Callable[[Path], Any], message: str) -> None:
     (tmp_path / "there").touch()
@@ -79,6 +80,9 @@ def test_the_links_of_a_hub_s_cache_are_files(tmp_path: Path) -> None:
     (snapshot / "tokenizer").symlink_to(snapshot.parent.parent / "blobs")
     (snapshot / ".git").mkdir()
     os.mkfifo(snapshot / ".git" / "pipe")
+    (snapshot / ".#config.json").symlink_to("gone")
+    (snapshot / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": "gone.bin"}}))
+    (snapshot / "trainer_state.json").write_text(" " * (folder.MAX_JSON + 1))
     check_files(snapshot)
     assert read(snapshot / "config.json", dict[str, Any]) == {}
 

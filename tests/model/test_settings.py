@@ -79,6 +79,10 @@ def test_known_models_are_within_bounds() -> None:
         (QwenSettings, {"text_config": {"auto_map": {}}}, "text_config.auto_map: Extra inputs"),
         (QwenSettings, {"configuration_files": ["config.1.0.json"]}, "configuration_files: Extra inputs"),
         (QwenSettings, {"model_type": "bert"}, "model_type: Input should be 'qwen2_5_vl'"),
+        (QwenSettings, {"text_config": {"rope_scaling": {"rope_theta": float("nan")}}}, "rope_theta: Input should be"),
+        (QwenSettings, {"rope_scaling": {"type": "yarn", "factor": 1e300}}, "factor: Input should be less"),
+        (QwenSettings, {**QWEN_7B, "rope_scaling": {"mrope_section": [1, 1, 1]}}, "add up to half of the 128 dims"),
+        (QwenSettings, {"text_config": {"return_dict": False}}, "text_config.return_dict: Input should be True"),
     ],
 )
 def test_what_is_far_over_any_known_model_is_refused(
@@ -88,3 +92,25 @@ def test_what_is_far_over_any_known_model_is_refused(
     with pytest.raises(CheckpointError, match=message) as caught:
         check_settings(given, bounds, "checkpoint/config.json")
     assert "\n" not in str(caught.value) and str(caught.value).startswith("checkpoint/config.json: ")
+
+
+def test_what_has_no_effect_is_no_fault() -> None:
+    inert = {"torchscript": False, "pruned_heads": {}, "tie_encoder_decoder": False, "quantization_config": None}
+    check_settings({**QWEN_7B, **inert, "text_config": {"use_bfloat16": False}}, QwenSettings, "Qwen")
+    check_settings({"scaling_factor": 1.0, "quantization_config": None}, VaeSettings, "VAE", VaeSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"_use_default_values": ["channel_std"]}, "'_use_default_values' is no setting"),
+        ({"channel_std": [1e-300] * 64}, "channel_std.0: Input should be greater"),
+        ({"rope_theta": 1e-300}, "rope_theta: Input should be greater"),
+        ({"gate_init": float("nan")}, "gate_init: Input should be"),
+    ],
+)
+def test_settings_of_a_transformer_that_make_no_velocity(change: dict[str, Any], message: str) -> None:
+    settings = {**PRESETS["tiny"].settings, **change}
+    known = {*TransformerSettings.model_fields, "zero_cond_t"}
+    with pytest.raises(CheckpointError, match=message):
+        check_settings(settings, TransformerSettings, "tiny", known)

@@ -215,6 +215,8 @@ def test_a_checkpoint_that_is_not_whole_is_refused(encoder: QwenText, tmp_path: 
     weights = load_file(file)
     norm = weights.pop("model.norm.weight")
     save_file(weights, file, {"format": "pt"})
+    assert "its settings ask for 65824 parameters, its files hold 65792" in refused(tmp_path)
+    save_file({**weights, "model.norm.wheight": norm}, file, {"format": "pt"})
     assert "lacks 1 parameters, the first model.language_model.norm.weight" in refused(tmp_path)
     save_file({**weights, "model.norm.weight": norm[1:]}, file, {"format": "pt"})
     refused(tmp_path)
@@ -282,3 +284,15 @@ def test_a_tokenizer_of_nonsense_is_refused(encoder: QwenText, tmp_path: Path) -
     file = tmp_path / "tokenizer" / "tokenizer.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "model": {"type": "BPE", "vocab": {"a": "b"}}}))
     refused(tmp_path)
+
+
+def test_links_to_weights_are_no_weights(encoder: QwenText, tmp_path: Path) -> None:
+    encoder.save(tmp_path)
+    folder = tmp_path / "text_encoder"
+    settings = json.loads((folder / "config.json").read_text())
+    settings["text_config"]["num_hidden_layers"] = 64
+    settings["text_config"].pop("layer_types", None)
+    (folder / "config.json").write_text(json.dumps(settings))
+    for number in range(100):
+        (folder / f"more-{number}.safetensors").symlink_to("model.safetensors")
+    assert "its settings ask for" in refused(tmp_path)

@@ -336,6 +336,15 @@ def test_every_parameter_that_counts_has_a_gradient() -> None:
                for name in without), without  # fmt: skip
 
 
+@torch.no_grad()
+def test_weights_in_eight_bits_are_computed_in_sixteen() -> None:
+    model, task = ours().bfloat16(), design(Task.TEXT_TO_LAYERS, [(0, 0, 4, 4)], (4, 4), (0, 0, 4, 4), 3, 0)
+    before = velocities(model, [task], torch.bfloat16)[0].float()
+    model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
+    after = velocities(model, [task], torch.bfloat16)[0].float()
+    assert 0 < (after - before).norm() < 0.2 * before.norm()
+
+
 @pytest.mark.parametrize("settings", MODELS, ids=["base", "zero_cond", "all"])
 @torch.no_grad()
 def test_half_precision_without_autocast(settings: dict[str, Any]) -> None:

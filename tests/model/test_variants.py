@@ -301,3 +301,9 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     stock(Variant.MRT).save_pretrained(tmp_path / "transformer")
     with pytest.raises(CheckpointError, match=r"lacks time_text_embed\.addition_t_embedding"):
         pretrained(tmp_path, Variant.LAYERED)
+
+
+def test_no_weights_are_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no transformer of Qwen-Image at") as caught:
+        pretrained(tmp_path, Variant.MRT)
+    assert "\n" not in str(caught.value)
