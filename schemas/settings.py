@@ -37,7 +37,7 @@ def load_settings(model: type[Settings], path: Path | None, overrides: Mapping[s
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SettingsError(f"no configuration file {path}") from None
-        except (yaml.YAMLError, OSError, ValueError) as error:
+        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
             raise SettingsError(f"{path} is no readable YAML: {str(error).splitlines()[0]}") from None
         if loaded is not None and not isinstance(loaded, dict):
             sections = [f"'{name}:'" for name in list(model.model_fields)[:2]]
@@ -98,7 +98,8 @@ def _lay(tree: dict[str, Any], parts: list[str], value: Any) -> None:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first mistake in one line; an unknown key with the nearest that ``model`` has."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    found = error.errors(include_url=False, include_input=False)
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])  # or its absence is told of
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{key}{': ' if key else ''}{first['msg']}"

@@ -34,7 +34,7 @@ class RunConfig(Section):
     are computed again in the backward pass. ``hang``: seconds without a sign of life after which a rank is given up.
     """
 
-    out: str
+    out: Annotated[str, Field(min_length=1)]
     steps: Annotated[int, Field(ge=1)] = 1000
     seed: int = 0
     micro_batches: Annotated[int, Field(ge=1)] = 1
@@ -100,6 +100,8 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Self:
+        if self.stages and "steps" in self.run.model_fields_set:
+            raise ValueError("run.steps stands beside stages, which have steps of their own: leave run.steps out")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"two stages have one name: {', '.join(names)}")
@@ -110,6 +112,14 @@ class TrainConfig(Section):
     def staged(self) -> list[tuple[str, TrainConfig]]:
         """The configuration of each stage by its name; one, ``train``, where none are listed."""
         return [(stage.name, self._of(stage)) for stage in self.stages] or [("train", self)]
+
+    def written(self) -> dict[str, Any]:
+        """All of it in JSON types, what has its default too; validated again it is the same configuration."""
+        tree = self.model_dump(mode="json")
+        del tree["data"]["token_px"]
+        if self.stages:
+            del tree["run"]["steps"]
+        return tree
 
     def _of(self, stage: StageConfig) -> TrainConfig:
         sections = {name: _changed(getattr(self, name), getattr(stage, name), name) for name in OF_A_STAGE}
@@ -131,8 +141,17 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
 
 
 def _changed(section: BaseModel, changes: Mapping[str, Any], name: str) -> BaseModel:
-    kept = section.model_dump(exclude_unset=True)
     try:
-        return type(section).model_validate({**kept, **changes})
+        return type(section).model_validate(_merged(section, changes))
     except ValidationError as error:
         raise ValueError(f"stages: {name}: {explain(error, type(section))}") from None
+
+
+def _merged(section: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set of a section and of those below it, with changes; a plain mapping is replaced as a whole."""
+    kept = section.model_dump(exclude_unset=True)
+    for name, value in changes.items():
+        below = getattr(section, name, None)
+        deeper = isinstance(below, BaseModel) and isinstance(value, Mapping)
+        kept[name] = _merged(below, value) if deeper else value
+    return kept

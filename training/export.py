@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,15 +20,22 @@ from model.text import TextEncoder
 from training.learner import Learner
 from training.lora import merged
 from training.outputs import Output
-from training.parallel import World, together
+from training.parallel import World, together, total
+from training.streaming.source import MissingError
+
+EXPORTED = "exported.json"
+"""In the folder of a model: of which place of its run it is."""
+
+LIMIT = 2**16
 
 Model = TypeVar("Model", bound=ModelMixin)
 
 
-def export(learner: Learner, output: Output, name: str, world: World) -> str:
+def export(learner: Learner, output: Output, name: str, world: World, place: Mapping[str, int] | None = None) -> str:
     """Write the model with the weights that it has now to the folder ``name``, replacing what was there; its URL.
 
-    All ranks do it together, the first one writes. A folder that is written only in part has no manifest.
+    All ranks do it together, the first one writes. A folder that is written only in part has no manifest. ``place``:
+    of the run, for ``is_exported``.
 
     Raises:
         TrainingError: the store refuses.
@@ -34,8 +43,27 @@ def export(learner: Learner, output: Output, name: str, world: World) -> str:
     first = world.rank == 0
     weights = merged(learner, keep=first)
     text = {} if learner.trained_text is None else _whole(learner.trained_text, first)
-    together(lambda: _write(_plain(learner, weights, text), output, name) if first else None, world)
+    together(lambda: _write(_plain(learner, weights, text), output, name, place) if first else None, world)
     return output.source.url_of(name)
+
+
+def is_exported(output: Output, name: str, world: World, place: Mapping[str, int]) -> bool:
+    """The folder ``name`` holds the whole model of this place of the run; as the first rank finds it, on every rank.
+
+    Raises:
+        TrainingError: the store does not answer.
+    """
+    found = together(lambda: world.rank == 0 and _place(output, name) == place, world)
+    return bool(total(torch.tensor([int(found)]), world).item())
+
+
+def _place(output: Output, name: str) -> Any:
+    if MANIFEST not in output.sizes(name):
+        return None
+    try:
+        return json.loads(output.source.read(f"{name}/{EXPORTED}", LIMIT))
+    except (MissingError, ValueError):
+        return None
 
 
 def _plain(learner: Learner, weights: dict[str, Tensor], text: dict[str, Tensor]) -> Bundle:
@@ -66,7 +94,7 @@ def _whole(module: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
     return out
 
 
-def _write(bundle: Bundle, output: Output, name: str) -> None:
+def _write(bundle: Bundle, output: Output, name: str, place: Mapping[str, int] | None) -> None:
     with tempfile.TemporaryDirectory(prefix="acetate-export-") as temporary:
         folder = Path(temporary) / "model"
         bundle.save(folder)
@@ -76,3 +104,5 @@ def _write(bundle: Bundle, output: Output, name: str) -> None:
         for path in [*paths, folder / MANIFEST]:
             with path.open("rb") as source, output.stream(f"{name}/{path.relative_to(folder).as_posix()}") as target:
                 shutil.copyfileobj(source, target, 2**24)
+        if place is not None:
+            output.write(f"{name}/{EXPORTED}", json.dumps(dict(place)).encode() + b"\n")

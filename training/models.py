@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from model import presets, variants
@@ -15,10 +17,12 @@ from model.bundle import CODECS, MANIFEST, Bundle
 from model.codecs.base import LayerCodec, cut
 from model.codecs.pca import Mode, PcaCodec
 from model.errors import ModelError
+from model.settings import TransformerSettings
 from model.tasks import Task
 from model.text import TextEncoder
+from model.transformer import RegionTransformer
 from model.variants import SETTINGS, Variant
-from schemas.settings import Section
+from schemas.settings import Section, explain
 from training.errors import UsageError
 from training.lora import LoraSettings
 from training.stream import DesignStream
@@ -51,6 +55,39 @@ class ModelConfig(Section):
     codec: CodecConfig = CodecConfig()
     text: str | None = None
     lora: LoraSettings | None = None
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            presets.preset(value)
+        except ModelError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        known = list(inspect.signature(RegionTransformer.__init__).parameters)[1:]
+        if self.lora is not None and self.weights is None:
+            raise ValueError("lora changes weights that are there, and new ones would stay as drawn: set model.weights")
+        for name in self.settings:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise ValueError(f"settings: the transformer has no {name!r}; did you mean {near!r}?")
+        if self.weights is None:
+            try:
+                asked = {**SETTINGS[self.variant], **self.settings}
+                TransformerSettings.model_validate(presets.config(self.preset, **asked))
+            except ValidationError as error:
+                raise ValueError(f"settings: {explain(error, TransformerSettings)}") from None
+        return self
+
+    @field_validator("weights", "text")
+    @classmethod
+    def _local(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError(f"{value.partition('://')[0]}:// is not read here: copy it to a folder of this machine")
+        return value
 
     @property
     def has_codec(self) -> bool:

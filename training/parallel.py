@@ -229,7 +229,7 @@ def _units(learner: Learner) -> list[nn.Module]:
 
 
 def _message(error: BaseException) -> bytes:
-    text = str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}".partition("\n")[0]
     kind = _USAGE if isinstance(error, UsageError) else b" "
     return (kind + text.encode(errors="replace"))[:MESSAGE_BYTES]
 

@@ -80,7 +80,7 @@ class RunProgress:
         self.meter = meter or Meter()
         self._live = console.is_terminal
         self._said = -math.inf
-        self._handler = _Above(console)
+        self._handler = Above(console)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(20),
@@ -148,7 +148,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60:02} s" if minutes else f"{whole} s"
 
 
-class _Above(logging.Handler):
+class Above(logging.Handler):
     """Log records above the line, which a stream of their own would tear."""
 
     def __init__(self, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,17 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
 from torch import Tensor
 
 from model.codecs.base import LayerCodec
 from model.codecs.pca import PcaCodec
+from model.presets import preset
 from training.average import Average
 from training.checkpoint import Checkpoints
 from training.config import TrainConfig
 from training.errors import UsageError
-from training.examples import prepare
-from training.export import export
+from training.examples import TASKS_OF, prepare
+from training.export import export, is_exported
 from training.learner import Learner
 from training.lora import add_lora
 from training.models import build, fit_codec, open_codec
@@ -32,7 +35,7 @@ from training.noise import draw_noise
 from training.optimiser import Optimiser
 from training.outputs import Output
 from training.parallel import World, shard, share_folder, together, total
-from training.progress import RunProgress
+from training.progress import Above, RunProgress
 from training.run_folder import RunFolder
 from training.sampled import Sampler
 from training.sheet import sheet_of
@@ -43,6 +46,8 @@ from training.watch import Watch, of_step
 from training.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+
+SILENT = logging.CRITICAL + 1
 
 CODEC, MODEL = "codec", "model"
 """The folders of a run that hold the codec that was fitted for it, and what was trained."""
@@ -86,7 +91,10 @@ class Run:
 
     def __init__(self, config: TrainConfig, world: World, stack: ExitStack) -> None:
         self.config, self.world, self._stack = config, world, stack
-        self._output = Output(config.run.out, config.run.storage_options)
+        self._console = Console(stderr=True, quiet=world.rank != 0)
+        self._above = stack.enter_context(_logged(self._console))
+        self._folder = RunFolder(config.run.out, config.run.storage_options)
+        self._output = self._folder.output
         self._checkpoints = Checkpoints(
             config.run.out,
             config.checkpoint,
@@ -96,7 +104,7 @@ class Run:
         )
         stack.callback(self._checkpoints.close)
         self._latest = self._checkpoints.latest()
-        self._folder = self._begun_folder()
+        self._begin_folder(together(partial(_check_data, config), world))
         self.watchdog = stack.enter_context(Watchdog(config.run.hang, world))
         self.learner = self._new_learner()
         self.average = Average(self.learner, config.average)
@@ -137,12 +145,21 @@ class Run:
         self.watchdog.beat(f"step {self.step + 1}")
 
     def finish(self, stage: Stage) -> None:
-        """The end of a stage: the model is written, and the next stage is where a run goes on."""
-        self._place = Place(stage.number + 1)
+        """The end of a stage: the model is written, and the next stage is where a run goes on.
+
+        What is saved is still in this stage, so that a run that ends before the model is written does so when it goes
+        on, and one that was given more steps makes them.
+        """
         self.save()
         self.watchdog.beat("export")
-        with self.average.swapped():
-            export(self.learner, self._output, MODEL, self.world)
+        place = {"stage": stage.number, "step": self.step}
+        if not is_exported(self._output, MODEL, self.world, place):
+            with self.average.swapped():
+                export(self.learner, self._output, MODEL, self.world, place)
+        elif stage.number + 1 >= len(self.config.stages):
+            more = "add a stage, or steps to the last," if self.config.stages else "raise run.steps"
+            log.info("the run of %d steps is finished; %s to go on", self.step, more)
+        self._place = Place(stage.number + 1)
 
     def save(self) -> None:
         """Save a checkpoint in the background, unless the last is of this step and stage."""
@@ -183,19 +200,26 @@ class Run:
         of = config.validation
         as_it_is = partial(prepared, evaluation=True)
         fixed = partial(FixedDesigns, settings, as_it_is, split=of.split, seed=of.seed)
+        held = fixed(rank=self.world.rank, size=self.world.size)
         validation = Validation(
-            fixed(rank=self.world.rank, size=self.world.size),
+            held,
             of,
             total=partial(total, world=self.world),
             together=partial(together, world=self.world),
         )
         noise = partial(draw_noise, config=config.noise, seed=config.run.seed)
         stepper = Stepper(self.learner, self._optimiser, self.world, prepared, noise)
-        console = Console(stderr=True, quiet=self.world.rank != 0)
-        with RunProgress(console, name, config.run.steps, done=here.step) as progress:
-            yield Stage(number, name, config, stream, stepper, fixed(), validation, progress, here.step)
+        shown = held if self.world.size == 1 else fixed()
+        self._above.setLevel(SILENT)
+        try:
+            with RunProgress(self._console, name, config.run.steps, done=here.step) as progress:
+                yield Stage(number, name, config, stream, stepper, shown, validation, progress, here.step)
+        finally:
+            self._above.setLevel(logging.INFO)
 
     def _validate(self, stage: Stage) -> None:
+        if not stage.shown.tasks:
+            return
         self.watchdog.beat("validate")
         with self.average.swapped():
             found = stage.validation(self.learner)
@@ -214,16 +238,16 @@ class Run:
                 self.watch.image(self.step, f"samples/{task}", np.asarray(sheet))
         stage.progress.meter.pause()
 
-    def _begun_folder(self) -> RunFolder:
-        """The folder, begun by the first rank."""
-        folder = RunFolder(self.config.run.out, self.config.run.storage_options)
+    def _begin_folder(self, datasets: list[dict[str, str]]) -> None:
+        """The first rank says in the folder what is begun; it has what was logged until the end."""
+        text = yaml.safe_dump(self.config.written(), sort_keys=False)
+        resume, step = self._latest is not None, self._latest.step if self._latest else 0
         if self.world.rank == 0:
-            self._stack.callback(folder.close)
-        text = yaml.safe_dump(self.config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
-        facts = {"dataset": self.config.data.dataset}
-        resume = self._latest is not None
-        together(lambda: folder.open(text, facts, resume=resume) if self.world.rank == 0 else None, self.world)
-        return folder
+            self._stack.callback(self._folder.close)
+            begin = partial(self._folder.open, resume=resume, step=step, filled=_filled)
+            together(lambda: begin(text, {"datasets": datasets}), self.world)
+        else:
+            together(lambda: None, self.world)
 
     def _new_learner(self) -> Learner:
         config, device = self.config, self.world.device
@@ -246,10 +270,16 @@ class Run:
                 together(lambda: self._fit(folder), self.world)
             else:
                 together(lambda: None, self.world)
-            return PcaCodec.load(share_folder(folder, self.world))
+            shared = share_folder(folder, self.world)
+            try:
+                return PcaCodec.load(shared)
+            finally:
+                if shared != folder:
+                    shutil.rmtree(shared)
 
     def _fit(self, folder: Path) -> None:
-        names = self._output.sizes(CODEC)
+        # What a run left that saved nothing may be of other settings, or not whole.
+        names = self._output.sizes(CODEC) if self._latest else {}
         if not names:
             self.watchdog.beat("fit the codec")
             settings = self.config.staged()[0][1].data.stream_settings(1, seed=self.config.run.seed)
@@ -258,6 +288,57 @@ class Run:
                 self._output.write(f"{CODEC}/{path.name}", path.read_bytes())
         for name in names:
             (folder / name).write_bytes(self._output.source.read(f"{CODEC}/{name}"))
+
+
+@contextmanager
+def _logged(console: Console) -> Iterator[Above]:
+    """What is logged appears on the console."""
+    handler = Above(console)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def _filled(tree: Any) -> Any:
+    """The configuration of a run with the keys that it lacks, as it is where it cannot be read."""
+    try:
+        return TrainConfig.model_validate(tree).written()
+    except ValidationError:
+        return tree
+
+
+def _check_data(config: TrainConfig) -> list[dict[str, str]]:
+    """Before anything is loaded: each stage has designs, and some of every task that it is to learn.
+
+    Gives URL and fingerprint of the datasets.
+
+    Raises:
+        UsageError: a task has none, or is none of the variant; there is no such dataset.
+    """
+    model, datasets = config.model, []
+    fitted = (model.codec.kind or preset(model.preset).codec) == "pca"
+    for name, stage in config.staged():
+        settings = stage.data.stream_settings(
+            model.codec.token_px if fitted else preset(model.preset).token_px, seed=config.run.seed
+        )
+        stream = DesignStream(**settings)
+        found = stream.plan().summary.samples_by_task
+        dataset = {"url": stage.data.dataset, "fingerprint": stream.fingerprint}
+        datasets += [] if dataset in datasets else [dataset]
+        for task in (task for task, weight in stage.data.tasks.items() if weight):
+            if task not in TASKS_OF[model.variant]:
+                raise UsageError(
+                    f"{name}: the variant {model.variant} does not know {task}: give weights in data.tasks to none but "
+                    f"{', '.join(TASKS_OF[model.variant])}, or set model.variant"
+                )
+            if not found[task] and not len(DesignStream(**{**settings, "tasks": task}).plan()):
+                raise UsageError(
+                    f"{name}: the split {stage.data.split!r} of {stage.data.dataset} has no sample for {task}: give it "
+                    "no weight in data.tasks"
+                )
+    return datasets
 
 
 @contextmanager

@@ -20,8 +20,9 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,16 @@ CONFIG, ENVIRONMENT, LOG, METRICS = "config.yaml", "environment.json", "log.txt"
 TENSORBOARD, SAMPLES = "tensorboard", "samples"
 
 MAY_CHANGE = re.compile(
-    r"run\.(out|steps|device|hang)|data\.(workers|threads|plan_dir)|data\.read\..*|(.*\.)?storage_options(\..*)?"
-    r"|(watch|checkpoint)(\..*)?"
+    r"run\.(out|steps|device|hang)|(stages\.\d+\.)?data\.((workers|threads|plan_dir|on_error|dataset)|read\..*)"
+    r"|model\.(weights|text|codec\.path)|(.*\.)?storage_options(\..*)?|(watch|checkpoint)(\..*)?"
 )
-"""Dotted keys that a run may go on with changed: none of them decides what a step does."""
+"""Dotted keys that a run may go on with changed: none of them decides what a step does.
+
+Of those that say where something is, the dataset is compared by its fingerprint, and weights by their names and shapes.
+"""
+
+STAGE = re.compile(r"stages\.(\d+)\.(.*)")
+"""A key of a stage: its number, and the key."""
 
 LIMIT = 256 * 2**20
 """Bytes that are read back of a file of the run."""
@@ -66,17 +73,28 @@ class RunFolder:
         self._handler: logging.FileHandler | None = None
         self._levels: dict[str, int] = {}
         local = self.output.source.local
+        if local is not None and (other := next((p for p in (local, *local.parents) if p.is_file()), None)):
+            raise UsageError(f"{other} is a file: set run.out to a folder")
         if local is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="acetate-run-")
             local = Path(self._temporary.name)
         self.local = local
         """Where files that grow lie while the run goes on."""
 
-    def open(self, config_text: str, facts: Mapping[str, Any], *, resume: bool) -> None:
+    def open(
+        self,
+        config_text: str,
+        facts: Mapping[str, Any],
+        *,
+        resume: bool,
+        step: int = 0,
+        filled: Callable[[Any], Any] = lambda known: known,
+    ) -> None:
         """Write configuration and environment, and begin or go on with the log.
 
         ``facts``: of the data, for ``environment.json``. ``resume``: the run goes on from a checkpoint; otherwise what
-        an earlier one that saved nothing left here is replaced.
+        an earlier one that saved nothing left here is replaced. ``step``: of that checkpoint. ``filled``: gives the
+        configuration that is here the keys that it lacks.
 
         Raises:
             UsageError: the run goes on, and its configuration was another in more than ``MAY_CHANGE``.
@@ -85,9 +103,9 @@ class RunFolder:
         config = yaml.safe_load(config_text)
         before = self.read(CONFIG) if resume else None
         if before is not None:
-            self._check_same(before, config)
+            self._check_same(before, config, step, filled)
         self.output.write(CONFIG, yaml.safe_dump(masked(config), sort_keys=False, allow_unicode=True).encode())
-        self.output.write(ENVIRONMENT, _json({**environment(), **facts}))
+        self.output.write(ENVIRONMENT, _json({**environment(), **masked(facts)}))
         self._log_to(self.growing(LOG, resume=resume))
 
     def read(self, name: str) -> bytes | None:
@@ -139,16 +157,16 @@ class RunFolder:
                 self._temporary.cleanup()
                 self._temporary = None
 
-    def _check_same(self, before: bytes, config: Any) -> None:
+    def _check_same(self, before: bytes, config: Any, step: int, filled: Callable[[Any], Any]) -> None:
         try:
             known = yaml.safe_load(before)
         except (yaml.YAMLError, ValueError):
             raise UsageError(f"{self.output.source.url_of(CONFIG)} is damaged; set run.out to another folder") from None
-        found = first_difference(known, masked(config))
+        found = first_difference(masked(filled(known)), masked(config), step)
         if found is not None:
             key, was, now = found
             raise UsageError(
-                f"{self.url} holds a run with {key} = {was}, not {now}: set it back to go on with that run, or run.out "
+                f"{shown(self.url)} holds a run with {key} = {was}, not {now}: set it back to go on with that run, or run.out "
                 "to another folder"
             )
 
@@ -163,23 +181,45 @@ class RunFolder:
 
 
 def masked(tree: Any) -> Any:
-    """A configuration with every value below a ``storage_options`` masked: a key to a store is no one else's."""
+    """A configuration without what opens a store: values below a ``storage_options``, and parts of URLs."""
+    if isinstance(tree, str):
+        return shown(tree)
     if isinstance(tree, Mapping):
         return {name: _hidden(value) if name == "storage_options" else masked(value) for name, value in tree.items()}
     return [masked(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def first_difference(before: Any, after: Any) -> tuple[str, str, str] | None:
+def shown(text: str) -> str:
+    """A text with what may be a password masked where it is a URL: its user information and its query."""
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        return text
+    rest = re.sub(r"\?.*", f"?{MASK}", rest, count=1, flags=re.DOTALL)
+    return scheme + mark + re.sub(r"(^|://)[^/]*@", rf"\1{MASK}@", rest)
+
+
+def first_difference(before: Any, after: Any, step: int = 0) -> tuple[str, str, str] | None:
     """The first dotted key, in the order of ``after``, that differs and may not change, with both values.
 
-    What is not there is ``nothing``.
+    What is not there is ``nothing``. Stages may be added to others, and all have other steps but those that were done
+    before the last of ``step`` steps.
     """
+    ends = list(accumulate(stage.get("steps", 0) for stage in before.get("stages") or []))
     old, new = dict(_flat(before)), dict(_flat(after))
     for key in [*new, *(key for key in old if key not in new)]:
         was, now = (_shown(tree, key) for tree in (old, new))
-        if was != now and not MAY_CHANGE.fullmatch(key):
+        if was != now and not MAY_CHANGE.fullmatch(key) and not _of_a_stage_to_come(key, ends, step):
             return key, was, now
     return None
+
+
+def _of_a_stage_to_come(key: str, ends: list[int], step: int) -> bool:
+    """A key of a stage that is added, or the steps of one that is not over. ``ends``: the last step of each."""
+    found = STAGE.fullmatch(key)
+    if found is None or not ends:
+        return False
+    number = int(found[1])
+    return number >= len(ends) or (found[2] == "steps" and ends[number] >= step)
 
 
 def environment() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from training.parallel import join, together
 from training.run import Run, Stage, opened
 from training.steps import fetched
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("training.train")  # also where it is __main__
 
 
 def train(config: TrainConfig) -> bool:
