@@ -43,11 +43,14 @@ train-tiny: $(STAMP)
 	$(BIN)/acetate train infra/examples/train-tiny.yaml
 	$(BIN)/acetate evaluate infra/examples/evaluate-tiny.yaml
 
+# Two processes, each with whole files of tests: a session's servers and datasets are made once in each.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(PYTEST) -m 'not gpu'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

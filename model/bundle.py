@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.codecs.base import LayerCodec
 from model.errors import CheckpointError, CodecError
 from model.folder import check_files, loading, read, whole_folder
-from model.settings import TransformerSettings, check_part
+from model.settings import POOLED, TransformerSettings, check_part
 from model.text import TextEncoder
 from model.transformer import RegionTransformer
 
@@ -133,7 +133,7 @@ class Bundle:
             if not (folder / name).is_dir():  # for a path that is none, a library would ask a hub
                 raise CheckpointError(f"{folder / name} is missing: the checkpoint is not whole; copy it again")
             check_files(folder / name)
-        check_part(folder / "transformer", RegionTransformer, TransformerSettings)
+        check_part(folder / "transformer", RegionTransformer, TransformerSettings, also=POOLED)
         loaded = {name: _load(kind, folder / name, options) for name, kind in parts.items()}
         try:
             return cls(**loaded, preset=manifest.preset)

@@ -11,6 +11,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,13 @@ MAX_FILES = 4096
 MAX_DEPTH = 4
 """Folders inside each other; a link to a folder above itself is deeper than any."""
 
-MAX_NAME = 200
-"""Characters of a file's name."""
-
 MAX_JSON = 2**20
 """Bytes of a file of settings."""
 MAX_TABLE = 2**26
-"""Bytes of a vocabulary, of an index of weights, and of any text that nobody opens."""
+"""Bytes of a vocabulary, of an index of weights or of the head of a file of weights."""
+_SETTINGS = ("*config*.json", "special_tokens_map.json", "added_tokens.json", "chat_template*", "*.jinja")
+_TABLES = ("tokenizer*.json", "vocab.json", "merges.txt", "*.safetensors.index.json")
+"""What libraries read whole; others may be of any size."""
 
 
 def check_files(folder: Path) -> None:
@@ -49,8 +50,10 @@ def check_files(folder: Path) -> None:
         count += len(entries)
         if count > MAX_FILES or depth > MAX_DEPTH:
             raise CheckpointError(f"{folder} holds more than {MAX_FILES} files or {MAX_DEPTH} folders in a row")
-        for path in (entry for entry in entries if not entry.name.startswith(".")):
-            if path.is_dir():
+        for path in entries:
+            if path.name.startswith("."):
+                continue
+            if stat.S_ISDIR(_mode(path)):
                 left.append((path, depth + 1))
             else:
                 _check_file(path)
@@ -74,6 +77,24 @@ def read(path: Path, what: Any, most: int = MAX_JSON) -> Any:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}); the checkpoint is not whole") from None
     except ValidationError as error:
         raise CheckpointError(f"{path}: {first_fault(error)}") from None
+
+
+def tensors(path: Path) -> dict[str, dict[str, Any]]:
+    """What the head of a file of safetensors says of each tensor: ``shape`` and more, none of it checked.
+
+    Raises:
+        CheckpointError: it has no such head, or a too large one.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            head = stream.read(length) if length <= MAX_TABLE else b""
+        found = TypeAdapter(dict[str, dict[str, Any]]).validate_json(head)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); the checkpoint is not whole") from None
+    except ValidationError:
+        raise CheckpointError(f"{path} is no whole file of safetensors; copy it again") from None
+    return {name: said for name, said in found.items() if name != "__metadata__"}
 
 
 def first_fault(error: ValidationError) -> str:
@@ -130,6 +151,14 @@ def _entries(folder: Path) -> list[Path]:
         raise CheckpointError(f"{folder} cannot be read ({error.strerror})") from None
 
 
+def _mode(path: Path) -> int:
+    """What a path leads to, 0 for nothing that can be seen."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
 def _check_file(path: Path) -> None:
     try:
         found = path.stat()
@@ -139,9 +168,9 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path} is no regular file; a checkpoint holds neither pipes nor devices")
     if path.name.startswith("adapter_"):
         raise CheckpointError(f"{path} is that of an adapter; merge it into the weights")
-    most = MAX_JSON if path.name.endswith("config.json") else MAX_TABLE
-    if path.suffix in (".json", ".txt", ".jinja") and found.st_size > most:
-        raise CheckpointError(f"{path} has more than {most} bytes; it is no file of settings")
+    for names, most in ((_SETTINGS, MAX_JSON), (_TABLES, MAX_TABLE)):
+        if found.st_size > most and any(fnmatchcase(path.name, name) for name in names):
+            raise CheckpointError(f"{path} has more than {most} bytes; it is no file of settings")
     if path.name.endswith(".safetensors.index.json"):
         _check_index(path)
 
@@ -151,7 +180,7 @@ def _check_index(path: Path) -> None:
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise CheckpointError(f"{path} names no files of weights")
     for name in sorted(set(names.values())):
-        if len(name) > MAX_NAME or Path(name).name != name or not (path.parent / name).is_file():
+        if Path(name).name != name or not stat.S_ISREG(_mode(path.parent / name)):
             raise CheckpointError(f"{path}: {name[:100]!r} is no file beside it; the checkpoint is not whole")
 
 

@@ -19,6 +19,28 @@ from model.folder import check_files, first_fault, read
 MAX_WIDTH = 2**14
 """Of a transformer and of a VAE."""
 
+STD_RANGE = (1e-6, 1e6)
+"""Of a channel of a token; its square is far from what float32 cannot hold."""
+
+POOLED = ("pooled_projection_dim",)
+"""A setting of the first Qwen-Image that no version of its model reads."""
+
+WHERE = ("subfolder", "revision", "local_files_only", "cache_dir", "force_download", "proxies", "token")
+"""Options of diffusers' ``from_pretrained`` by which it finds the settings."""
+
+_OF_DIFFUSERS = ("_class_name", "_diffusers_version", "_name_or_path")
+_OF_OTHERS = (
+    "_attn_implementation_autoset", "add_cross_attention", "bad_words_ids", "begin_suppress_tokens",
+    "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample", "early_stopping",
+    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id",
+    "forced_eos_token_id", "is_decoder", "length_penalty", "max_length", "min_length", "no_repeat_ngram_size",
+    "num_beam_groups", "num_beams", "num_return_sequences", "output_scores", "prefix", "pruned_heads",
+    "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "sep_token_id", "suppress_tokens",
+    "task_specific_params", "temperature", "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "top_k",
+    "top_p", "torchscript", "typical_p", "unsloth_fixed", "unsloth_version", "use_bfloat16",
+)  # fmt: skip
+"""What older ``transformers`` and other tools write into every configuration, and the installed one does not read."""
+
 _Blocks = Annotated[int, Field(strict=True, ge=1, le=512)]
 _Heads = Annotated[int, Field(strict=True, ge=1, le=256)]
 _Channels = Annotated[int, Field(strict=True, ge=1, le=1024)]
@@ -27,31 +49,12 @@ _Width = Annotated[int, Field(strict=True, ge=1, le=MAX_WIDTH)]
 _Side = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 _Index = Annotated[int, Field(strict=True, ge=0, le=2**24)]
 _Axis = Annotated[int, Field(strict=True, ge=2, le=1024, multiple_of=2)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Spread = Annotated[float, Field(ge=1e-6, le=1e6)]
-_Theta = Annotated[float, Field(ge=1, le=1e9)]
+_Std = Annotated[float, Field(strict=True, ge=STD_RANGE[0], le=STD_RANGE[1], allow_inf_nan=False)]
+_Theta = Annotated[float, Field(strict=True, ge=1, le=1e9, allow_inf_nan=False)]
+_Factor = Annotated[float, Field(strict=True, gt=0, le=1024, allow_inf_nan=False)]
+_Stretch = Literal["default", "mrope", "axial", "linear", "dynamic", "yarn"]
+_Switch = Annotated[bool, Field(strict=True)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-OWN = frozenset({"_class_name", "_diffusers_version", "_name_or_path"})
-"""What diffusers writes beside the settings. Others of its own would change which of them it heeds."""
-WITHOUT_EFFECT = frozenset({"pooled_projection_dim", "scaling_factor"})
-"""Settings in public checkpoints that no part has any more."""
-WITHOUT_EFFECT_IN_QWEN = frozenset(
-    {
-        "_attn_implementation_autoset",
-        "add_cross_attention",
-        "is_decoder",
-        "pruned_heads",
-        "tf_legacy_loss",
-        "tie_encoder_decoder",
-        "tokenizer_class",
-        "torchscript",
-        "unsloth_fixed",
-        "unsloth_version",
-        "use_bfloat16",
-    }
-)
-"""The same, as other versions and other tools write them."""
 
 
 class _Rotary(BaseModel):
@@ -80,9 +83,13 @@ class TransformerSettings(_Rotary):
     patch_size: _Patch
     joint_attention_dim: _Side
     axes_dims_rope: tuple[_Axis, _Axis, _Axis]
+    guidance_embeds: _Switch = False
+    zero_cond_t: _Switch = False
+    use_additional_t_cond: _Switch = False
+    use_layer3d_rope: _Switch = False
+    gate_init: Annotated[float, Field(strict=True, ge=-1000, le=1000, allow_inf_nan=False)] | None = None
     layer_slots: Annotated[int, Field(strict=True, ge=0, le=4096)] = 0
-    channel_std: Annotated[list[_Spread], Field(max_length=2**16)] | None = None
-    gate_init: _Finite | None = None
+    channel_std: Annotated[list[_Std], Field(max_length=2**16)] | None = None
 
 
 class JointSettings(_Rotary):
@@ -127,22 +134,26 @@ class ByteTextSettings(BaseModel):
 
 
 class _Rope(BaseModel):
-    """Of Qwen's rotary positions: plain, in three sections, or stretched for long texts."""
+    """Of the rotary positions of Qwen2.5-VL, plain or stretched over longer texts than it was trained on."""
 
     model_config = ConfigDict(extra="forbid")
 
-    rope_type: Literal["default", "axial", "mrope", "yarn"] | None = None
-    type: Literal["default", "axial", "mrope", "yarn"] | None = None
+    rope_type: _Stretch | None = None
+    type: _Stretch | None = None
+    mrope_section: tuple[_Index, _Index, _Index] | None = None
     rope_theta: _Theta | None = None
-    mrope_section: Annotated[list[_Channels], Field(min_length=3, max_length=3)] | None = None
-    factor: Annotated[float, Field(ge=1, le=64)] | None = None
+    factor: _Factor | None = None
     original_max_position_embeddings: _Index | None = None
+    attention_factor: _Factor | None = None
+    beta_fast: _Factor | None = None
+    beta_slow: _Factor | None = None
+    partial_rotary_factor: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
 
 
 class _Sub(BaseModel):
     """What every part of a configuration of ``transformers`` may say; what it does not know, it refuses.
 
-    No quantizer, no attention or code of a hub.
+    No quantizer, no attention or code of a hub. A null says nothing.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -157,10 +168,10 @@ class _Sub(BaseModel):
     label2id: Any = None
     model_type: Any = None
     name_or_path: Any = Field(None, alias="_name_or_path")
-    output_attentions: Literal[False] | None = None
-    output_hidden_states: Literal[False] | None = None
+    output_attentions: _Switch | None = None
+    output_hidden_states: _Switch | None = None
     problem_type: Any = None
-    return_dict: Literal[True] | None = None
+    return_dict: _Switch | None = None
     rope_parameters: _Rope | None = None
     rope_scaling: _Rope | None = None
     rope_theta: _Theta | None = None
@@ -169,10 +180,15 @@ class _Sub(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_effect(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {k: v for k, v in values.items() if v is not None and k not in WITHOUT_EFFECT_IN_QWEN}
+    def _read(cls, given: Any) -> Any:
+        """Without what is not read."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value
+            for name, value in given.items()
+            if name in cls.model_fields or not (value is None or name in _OF_OTHERS)
+        }
 
 
 class QwenVisionSettings(_Sub):
@@ -208,7 +224,7 @@ class QwenTextSettings(_Sub):
     sliding_window: _Index | None = None
     use_sliding_window: Any = None
     layer_types: Annotated[list[str], Field(max_length=512)] | None = None
-    rms_norm_eps: _Positive = 1e-5
+    rms_norm_eps: Annotated[float, Field(ge=1e-12, le=1, allow_inf_nan=False)] = 1e-5
     attention_dropout: Any = None
     use_cache: Any = None
     tie_word_embeddings: Any = None
@@ -220,14 +236,6 @@ class QwenTextSettings(_Sub):
     vision_token_id: Any = None
     vision_start_token_id: Any = None
     vision_end_token_id: Any = None
-
-    @model_validator(mode="after")
-    def _sections_fit(self) -> Self:
-        head = self.hidden_size // self.num_attention_heads
-        for rope in (self.rope_parameters, self.rope_scaling):
-            if rope is not None and rope.mrope_section is not None and 2 * sum(rope.mrope_section) != head:
-                raise ValueError(f"mrope_section must add up to half of the {head} dims of a head")
-        return self
 
 
 class QwenSettings(QwenTextSettings):
@@ -241,13 +249,13 @@ class QwenSettings(QwenTextSettings):
 def check_settings(
     settings: Mapping[str, Any], bounds: type[BaseModel], where: str | Path, known: Collection[str] | None = None
 ) -> None:
-    """Settings that are within ``bounds`` and, of diffusers', have names that are ``known``. Null says nothing.
+    """Settings that are within ``bounds`` and, unless they are null, have names that are ``known``.
 
     Raises:
         CheckpointError: others; it names ``where`` they are.
     """
-    settings = {name: value for name, value in settings.items() if value is not None}
-    strange = [] if known is None else sorted(settings.keys() - {*known, *OWN, *WITHOUT_EFFECT})
+    said = [name for name, value in settings.items() if value is not None]
+    strange = sorted(name for name in said if known is not None and name not in known)
     if strange:
         raise CheckpointError(f"{where}: {strange[0][:100]!r} is no setting of this part; remove it")
     try:
@@ -262,12 +270,14 @@ def check_part(
     bounds: type[BaseModel],
     *,
     subfolder: str | None = None,
-    local_files_only: bool = False,
     also: Collection[str] = (),
+    drops: bool = False,
+    **where: Any,
 ) -> None:
     """Before a ``part`` of diffusers' kind is loaded from a folder or a hub repository: its files and its settings.
 
-    ``also``: settings that it does not know and that do no harm.
+    ``also``: settings that it does not know and that do no harm. ``drops``: it may be of a newer or another program,
+    all of whose settings that the part does not know are dropped, but no quantizer. ``where``: others of ``WHERE``.
 
     Raises:
         CheckpointError: they are not to be trusted. OSError: a hub has no such settings.
@@ -277,6 +287,18 @@ def check_part(
         check_files(folder)
         settings = read(folder / "config.json", dict[str, Any])
     else:
-        settings = part.load_config(path, subfolder=subfolder, local_files_only=local_files_only)
-    known = {*inspect.signature(part.__init__).parameters, *also}
+        settings = part.load_config(path, subfolder=subfolder, **where)
+    known = {*_own(part), *also}
+    if drops:
+        known.update(name for name in settings if name[:1] != "_" and name != "quantization_config")
     check_settings(settings, bounds, f"{path}/{subfolder}" if subfolder else path, known)
+
+
+def drop_unknown(model: Any) -> None:
+    """Of what diffusers keeps of the settings that a ``model`` was loaded with, what it would write but never read."""
+    own = {*_own(type(model)), "_use_default_values"}
+    model._internal_dict = type(model.config)({name: value for name, value in model.config.items() if name in own})
+
+
+def _own(part: Any) -> list[str]:
+    return [*list(inspect.signature(part.__init__).parameters)[1:], *_OF_DIFFUSERS]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.errors import CheckpointError
 from model.folder import loading
 from model.prompts import fit
-from model.settings import ByteTextSettings, check_part
+from model.settings import WHERE, ByteTextSettings, check_part, drop_unknown
 from model.text import Text, TextEncoder
 
 END = 256
@@ -49,12 +49,13 @@ class ByteText(ModelMixin, ConfigMixin, TextEncoder):  # type: ignore[misc]
         Raises:
             CheckpointError: it is not there, damaged, too large or lacks parameters.
         """
-        where = {name: options[name] for name in ("subfolder", "local_files_only") if name in options}
+        where = {name: options[name] for name in WHERE if name in options}
         with loading(f"no built-in text encoder at {path}"):
             check_part(path, cls, ByteTextSettings, **where)
             model: Self = super().from_pretrained(path, **{**options, "use_safetensors": True})
             if missing := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
                 raise CheckpointError(f"it lacks {', '.join(missing)}; it is of another model")
+        drop_unknown(model)
         return model
 
     def encode(self, prompts: Sequence[str]) -> Text:

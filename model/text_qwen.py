@@ -7,21 +7,19 @@ The template asks for a description of a picture; the states over the prompt and
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from model.errors import CheckpointError
-from model.folder import MAX_TABLE, check_files, loading, read
+from model.folder import MAX_TABLE, check_files, loading, read, tensors
 from model.prompts import fit
 from model.settings import QwenSettings, check_settings
 from model.text import Text, TextEncoder
@@ -36,6 +34,9 @@ AFTER = "<|im_end|>\n<|im_start|>assistant\n"
 MAX_TOKENS = 1024
 """Text tokens of a prompt with what follows it; a prompt that needs all of them cuts off the end of the template."""
 
+_STATES = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
+"""The last ones alone, by name, whatever the settings of a checkpoint say."""
+
 _CONTROL = re.compile(r"(<\|im_start\|>|<\|im_end\|>)")
 _FIRST_BREAKS = re.compile(r"\s*[\r\n]+")
 """Would make one token with the line break of the template before them."""
@@ -48,13 +49,16 @@ class QwenText(TextEncoder):
         """Freezes the model.
 
         Raises:
-            CheckpointError: the tokenizer lacks the control tokens of the template.
+            CheckpointError: the tokenizer lacks the control tokens of the template, or has tokens that the model lacks.
         """
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._plain = _without_control_tokens(tokenizer)
         self._before, self._after = self._template(BEFORE), self._template(AFTER)
         self.width: int = model.config.text_config.hidden_size
+        most = max([*self._plain.get_vocab().values(), *self._before, *self._after])
+        if most >= (known := model.get_input_embeddings().num_embeddings):
+            raise CheckpointError(f"the tokenizer has a token {most}, the model has {known}; take the model's own")
 
     @classmethod
     def load(
@@ -68,14 +72,18 @@ class QwenText(TextEncoder):
         """Load ``text_encoder`` and ``tokenizer`` of a folder or a hub repository in diffusers' layout.
 
         ``dtype`` None: the checkpoint's. The language model alone goes to ``device``; neither the vision tower nor the
-        head is needed. Safetensors only.
+        head is needed. Safetensors only. It encodes once, which shows whether its settings fit together.
 
         Raises:
             CheckpointError: it is not there, damaged, or not Qwen2.5-VL.
         """
-        with loading(f"no text encoder of Qwen2.5-VL at {path}"):
+        what = f"no text encoder of Qwen2.5-VL at {path}"
+        with loading(what):
             encoder = cls(*_load(path, dtype or "auto", local_files_only))
-        encoder._model.model.language_model.to(device)
+        encoder._model.model.language_model.to(device)  # a device that is not there is no fault of the checkpoint
+        with loading(what):
+            if not bool(encoder.encode([""]).values.isfinite().all()):
+                raise CheckpointError("its text is NaN or infinite; copy it again, or load it in bfloat16 or float32")
         return encoder
 
     def save(self, folder: Path) -> None:
@@ -91,7 +99,7 @@ class QwenText(TextEncoder):
             return Text(torch.empty(0, self.width, dtype=language.dtype, device=language.device), ())
         ids_DL = pad_sequence(rows, batch_first=True).to(language.device)
         # No mask: what pads a prompt stands behind it, where causal attention does not look.
-        states_DLE: Tensor = language(input_ids=ids_DL, use_cache=False).last_hidden_state
+        states_DLE: Tensor = language(input_ids=ids_DL, use_cache=False, **_STATES).last_hidden_state
         dropped = len(self._before)
         kept = [states_LE[dropped : len(row)] for states_LE, row in zip(states_DLE, rows, strict=True)]
         return Text(torch.cat(kept), tuple(len(some) for some in kept))
@@ -132,7 +140,6 @@ def _load(
     model, loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         **where, subfolder="text_encoder", dtype=dtype, use_safetensors=True, output_loading_info=True
     )
-    _check_vocabulary(tokenizer, model.config.text_config.vocab_size)
     if missing := sorted(loaded["missing_keys"]):
         raise CheckpointError(f"it lacks {len(missing)} parameters, the first {missing[0]}")
     return model, tokenizer
@@ -142,31 +149,31 @@ def _check_weights(folder: Path) -> None:
     """Parameters that no file holds would be drawn, and fill the memory before it is seen that they are missing."""
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig.from_pretrained(folder, local_files_only=True))
-    count = sum(parameter.numel() for parameter in model.parameters())
-    held = sum(_held(folder / name) for name in _files(folder))
-    if count > held:
-        raise CheckpointError(f"its settings ask for {count} parameters, its files hold {held}")
+    held = {_present_name(name): said.get("shape") for file in _weights(folder) for name, said in tensors(file).items()}
+    wanted = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+    if missing := sorted(wanted.keys() - held.keys()):
+        raise CheckpointError(f"it lacks {len(missing)} parameters, the first {missing[0]}")
+    for name, shape in wanted.items():
+        if held[name] != shape:
+            raise CheckpointError(f"{name} has shape {str(held[name])[:100]}, its settings want {shape}")
 
 
-def _files(folder: Path) -> set[str]:
-    """The files of weights that are opened."""
+def _weights(folder: Path) -> list[Path]:
+    """The files that ``transformers`` opens: one, or else those of the index."""
     index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return {"model.safetensors"}
-    names: dict[str, str] = read(index, dict[str, Any], MAX_TABLE)["weight_map"]
-    return set(names.values())
+    if (whole := folder / "model.safetensors").is_file() or not index.is_file():
+        return [whole]
+    names = read(index, dict[str, Any], MAX_TABLE)["weight_map"].values()
+    return [folder / name for name in sorted(set(names))]
 
 
-def _held(file: Path) -> int:
-    """Parameters in a file, by its header."""
-    with safe_open(file, framework="pt") as weights:
-        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-
-
-def _check_vocabulary(tokenizer: Qwen2Tokenizer, size: int) -> None:
-    most = max(tokenizer.get_vocab().values(), default=0)
-    if most >= size:
-        raise CheckpointError(f"the tokenizer has a token {most}, the model knows {size}; take the model's own")
+def _present_name(name: str) -> str:
+    """The name of a parameter, which checkpoints have as it was before the vision tower stood beside the language."""
+    if name.startswith(("visual.", "language_model.")):
+        return f"model.{name}"
+    part, _, rest = name.partition(".")
+    past = part == "model" and not rest.startswith(("visual.", "language_model."))
+    return f"model.language_model.{rest}" if past else name
 
 
 def _settings(path: str | Path, local_files_only: bool) -> dict[str, Any]:

@@ -6,15 +6,14 @@ model, H heads, K head dim, B rows of modulation.
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import QwenImageTransformer2DModel
-from diffusers.configuration_utils import FrozenDict, register_to_config
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import get_parameter_dtype
 from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformerBlock
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from model.flow import Preconditioning
 from model.gather import rows_of
 from model.regions import Regions
 from model.rope import rotate, rotations
+from model.settings import STD_RANGE, drop_unknown
 
 NEW_PARAMETERS = ("cond_token_embed", "layer_embed")
 """What Qwen-Image's checkpoints lack. They begin at 0, which changes nothing."""
@@ -172,7 +172,9 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, path: Any, **options: Any) -> Self:
-        """Load a folder or a hub repository of ours or of diffusers' Qwen-Image, without settings that are no more.
+        """Load a folder or a hub repository of ours or of diffusers' Qwen-Image.
+
+        Settings that are none of this class are not kept: saved, they would be refused.
 
         Raises:
             CheckpointError: it lacks parameters that are not new, or has some of another shape.
@@ -184,8 +186,7 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
             shapes = f"shape {list(has)}, these settings want {list(wants)}"
             raise CheckpointError(f"{name} in the checkpoint has {shapes}; load it with its own settings")
         model._complete(found["missing_keys"])
-        known = inspect.signature(cls.__init__).parameters
-        model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k in known or k[:1] == "_"})
+        drop_unknown(model)
         return model
 
     def set_attention(self, backend: Backend) -> None:
@@ -241,7 +242,9 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         text tokens of the designs one after another. All three may be more precise than the weights, and float32 is
         best: the velocity has the tokens' type. ``kind_D``: RGB or RGBA, where the checkpoint tells them apart.
         """
-        wiener, dtype = self._precondition(timestep_D, regions), self.dtype
+        # What the layer computes in, which is not what it is stored in under diffusers' layerwise casting. To ask the
+        # whole model would take longer than a small one runs.
+        wiener, dtype = self._precondition(timestep_D, regions), get_parameter_dtype(self.img_in)
         image_TM = self.img_in((tokens_TC if wiener is None else tokens_TC / wiener.spread).to(dtype))
         image_TM = image_TM + regions.of_tokens(regions.condition)[:, None] * self.cond_token_embed
         if self.layer_embed is not None:
@@ -281,8 +284,10 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
     def _check_std(self, channel_std: Sequence[float] | None) -> None:
         if channel_std is None:
             return
-        if len(channel_std) != self.config.in_channels or not all(0 < std < math.inf for std in channel_std):
-            raise CodecError(f"channel_std must be {self.config.in_channels} positive numbers; take those of the codec")
+        least, most = STD_RANGE
+        if len(channel_std) != self.config.in_channels or not all(least <= std <= most for std in channel_std):
+            wanted = f"{self.config.in_channels} positive numbers, from {least:g} to {most:g}"
+            raise CodecError(f"channel_std must be {wanted}; take those of the codec")
 
     def _check_layers(self, regions: Regions) -> None:
         slots = self.config.layer_slots

@@ -20,7 +20,7 @@ from model.layouts import full_canvas
 from model.placement import EPSILON
 from model.regions import Regions
 from model.sampling import layered_shift, schedule
-from model.settings import TransformerSettings, check_part
+from model.settings import WHERE, TransformerSettings, check_part
 from model.tasks import FOREGROUND
 from model.transformer import RegionTransformer
 
@@ -51,12 +51,12 @@ def pretrained(path: Any, variant: Variant, **options: Any) -> RegionTransformer
     ``from_pretrained``. What a variant has beside the weights begins at 0, which changes nothing.
 
     Raises:
-        CheckpointError: there is no such transformer, or the weights are not those of the variant.
+        CheckpointError: there is no such transformer, it is damaged, or the weights are not those of the variant.
     """
     settings = {"subfolder": "transformer", **SETTINGS[variant], **options}
-    where = {name: settings[name] for name in ("subfolder", "local_files_only") if name in settings}
+    where = {name: settings[name] for name in WHERE if name in settings}
     with loading(f"no transformer of Qwen-Image at {path}"):
-        check_part(path, RegionTransformer, TransformerSettings, **where)
+        check_part(path, RegionTransformer, TransformerSettings, drops=True, **where)
         model: RegionTransformer = RegionTransformer.from_pretrained(path, **settings)
     return model
 

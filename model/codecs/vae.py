@@ -23,7 +23,7 @@ from model.codecs.base import LayerCodec, exact
 from model.codecs.inflate import RGB, RGBA, LayerVae, inflate
 from model.errors import CheckpointError, CodecError
 from model.folder import loading
-from model.settings import VaeSettings, check_part
+from model.settings import VaeSettings, check_part, drop_unknown
 
 PATCH = 2
 """Side of a token in latents (Qwen-Image)."""
@@ -31,11 +31,14 @@ PATCH = 2
 BATCH_PX = 1 << 20
 """Pixels that go through the VAE together."""
 
-_OF_WAN = (
+_OF_OTHERS = (
     "clip_output", "decoder_base_dim", "in_channels", "is_residual", "out_channels", "patch_size",
-    "scale_factor_spatial", "scale_factor_temporal",
+    "scale_factor_spatial", "scale_factor_temporal", "scaling_factor",
 )  # fmt: skip
-"""Settings that Wan's VAE has beside Qwen-Image's; where they make it another one, its parameters do not fit."""
+"""Settings that Wan's VAE has beside Qwen-Image's; where they make it another one, its parameters do not fit.
+
+The last is of VAEs whose latents are normalised by one number; these have one for each channel.
+"""
 
 
 class VaeCodec(LayerCodec):
@@ -217,7 +220,7 @@ def _batches(sizes: Sequence[tuple[int, int]], limit: int) -> Iterator[list[int]
 def _read(path: str | Path, subfolder: str | None, dtype: torch.dtype, local_files_only: bool) -> LayerVae:
     where: dict[str, Any] = {"subfolder": subfolder, "local_files_only": local_files_only}
     with loading(f"no VAE of Qwen-Image or Wan 2.1 at {path}"):
-        check_part(path, LayerVae, VaeSettings, also=_OF_WAN, **where)
+        check_part(path, LayerVae, VaeSettings, also=_OF_OTHERS, **where)
         vae: LayerVae
         vae, info = LayerVae.from_pretrained(
             path, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, **where
@@ -226,4 +229,5 @@ def _read(path: str | Path, subfolder: str | None, dtype: torch.dtype, local_fil
             if names := sorted(info[f"{verb}_keys"]):
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""
                 raise CheckpointError(f"{verb} {names[0]}{more}")
+    drop_unknown(vae)
     return vae

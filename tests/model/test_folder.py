@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from model import folder
 from model.errors import CheckpointError, CodecError
-from model.folder import check_files, loading, read
+from model.folder import check_files, loading, read, tensors
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,11 @@ def _in_time() -> Iterator[None]:
 
 def index(path: Path, name: object) -> None:
     (path / "w.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
+
+
+def large(path: Path, over: int) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(over + 1)
 
 
 def many(path: Path) -> None:
@@ -54,10 +60,13 @@ def many(path: Path) -> None:
         (lambda path: index(path, "../there"), "'../there' is no file beside it"),
         (lambda path: index(path, "gone"), "'gone' is no file beside it"),
         (lambda path: index(path, ["there"]), "names no files of weights"),
-        (lambda path: index(path, "x" * 5000), "is no file beside it"),
+        (lambda path: index(path, "x" * 5000), "'x{100}' is no file beside it"),
+        (lambda path: index(path, "\0"), "is no file beside it"),
         (lambda path: (path / "w.safetensors.index.json").write_text("[]"), "w.safetensors.index.json: Input should"),
+        (lambda path: large(path / "tokenizer_config.json", folder.MAX_JSON), "more than 1048576 bytes"),
+        (lambda path: large(path / "tokenizer.json", folder.MAX_TABLE), "more than 67108864 bytes"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_a_folder_of_other_things_is_refused(tmp_path: Path, spoil: Callable[[Path], Any], message: str) -> None:
     (tmp_path / "there").touch()
@@ -80,11 +89,42 @@ def test_the_links_of_a_hub_s_cache_are_files(tmp_path: Path) -> None:
     (snapshot / "tokenizer").symlink_to(snapshot.parent.parent / "blobs")
     (snapshot / ".git").mkdir()
     os.mkfifo(snapshot / ".git" / "pipe")
-    (snapshot / ".#config.json").symlink_to("gone")
-    (snapshot / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": "gone.bin"}}))
-    (snapshot / "trainer_state.json").write_text(" " * (folder.MAX_JSON + 1))
     check_files(snapshot)
     assert read(snapshot / "config.json", dict[str, Any]) == {}
+
+
+def test_what_nothing_opens_may_be_anything(tmp_path: Path) -> None:
+    """Leftovers of trainers, converters and editors."""
+    bins = {"metadata": {}, "weight_map": {"a": "pytorch_model-1-of-2.bin"}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(bins))
+    large(tmp_path / "trainer_state.json", folder.MAX_TABLE)
+    large(tmp_path / "log.txt", folder.MAX_TABLE)
+    (tmp_path / ".#config.json").symlink_to("somebody@somewhere.1234")
+    check_files(tmp_path)
+
+
+def test_a_file_that_cannot_be_looked_at_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that may be listed, not entered; for root there is none, so the system's refusal is made."""
+    (tmp_path / "config.json").touch()
+
+    def shut(path: Path, **_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", shut)
+    with pytest.raises(CheckpointError, match=r"config.json cannot be read \(Permission denied\)"):
+        check_files(tmp_path)
+
+
+def test_the_head_of_a_file_of_weights_is_read_and_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(2, 3), "b": torch.zeros(())}, path, {"format": "pt"})
+    assert {name: said["shape"] for name, said in tensors(path).items()} == {"a": [2, 3], "b": []}
+    for data in (b"", b"x", (2**60).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"[]", path.read_bytes()[:40]):
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="no whole file of safetensors"):
+            tensors(path)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        tensors(tmp_path / "gone")
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a folder", "nothing", "nested", "no object", "no text"])

@@ -1,19 +1,28 @@
-"""The region transformer against diffusers' own with the same weights: whatever that can do, to rounding."""
+"""The region transformer against diffusers' own with the same weights: whatever that can do, to rounding.
+
+And against itself where libraries hold its weights: in eight bits, under adapters, sharded.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from peft import LoraConfig
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from model.attention import Backend
 from model.regions import Regions
 from model.tasks import Region, Task, lay_out
-from model.transformer import RegionTransformer
-from tests.model.tiny_models import CHANNELS, TEXT, draw, like, run, stock
+from model.transformer import RegionBlock, RegionTransformer
+from tests.model.test_transformer import DESIGNS, MODELS, velocities
+from tests.model.tiny_models import CHANNELS, TEXT, draw, like, ours, run, stock
 
 Size = tuple[int, int]
 TOLERANCE = 1e-5
@@ -130,14 +139,14 @@ def test_gradients_are_those_of_diffusers() -> None:
     tokens, text = inputs(sizes, 6)
     theirs(model, tokens, text, 0.4, sizes, None).square().mean().backward()
     run(same, tokens, text, [0.4], pictures(sizes, given=1), [6]).square().mean().backward()
-    ours = dict(same.named_parameters())
+    got = dict(same.named_parameters())
     for name, parameter in model.named_parameters():
         if parameter.grad is None:  # the text that the last block makes is not used
-            assert ours[name].grad is None or not ours[name].grad.any()
+            assert got[name].grad is None or not got[name].grad.any()
             continue
         scale = parameter.grad.abs().max()
         assert math.isfinite(scale)
-        torch.testing.assert_close(ours[name].grad, parameter.grad, atol=1e-5 * max(1.0, float(scale)), rtol=1e-4)
+        torch.testing.assert_close(got[name].grad, parameter.grad, atol=1e-5 * max(1.0, float(scale)), rtol=1e-4)
 
 
 @torch.no_grad()
@@ -166,3 +175,66 @@ def test_our_own_settings_change_nothing_at_their_defaults() -> None:
     slots: RegionTransformer = like(model, layer_slots=4)
     assert torch.equal(run(slots, tokens, text, [0.5], regions, [2]), plain)
     assert not torch.allclose(run(like(model, rope_theta=100.0), tokens, text, [0.5], regions, [2]), plain, atol=1e-3)
+
+
+# With weights as other libraries hold them
+
+
+def off(model: RegionTransformer, wanted: Tensor) -> float:
+    """The error of a model in bfloat16, relative to float32; its tokens and text are float32, as is what it makes."""
+    got = torch.cat(velocities(model, DESIGNS)).detach()
+    assert got.dtype is torch.float32
+    return float((got - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@torch.no_grad()
+def test_weights_that_are_stored_in_eight_bits(lora: bool) -> None:
+    """Diffusers' layerwise casting: a layer has its weights in the type of the computation while it runs alone."""
+    model = ours(**MODELS[2])
+    wanted = torch.cat(velocities(model, DESIGNS))
+    model.to(torch.bfloat16)
+    if lora:
+        model.add_adapter(LoraConfig(r=2, target_modules=["img_in", "to_q"]))  # changes nothing yet
+    model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
+    stored = model.img_in.base_layer.weight if lora else model.img_in.weight
+    assert stored.dtype is torch.float8_e4m3fn
+    assert off(model, wanted) < 0.15
+    assert stored.dtype is torch.float8_e4m3fn
+
+
+@torch.no_grad()
+def test_an_adapter_more_precise_than_the_weights() -> None:
+    model = ours(**MODELS[2])
+    wanted = torch.cat(velocities(model, DESIGNS))
+    model.to(torch.bfloat16).add_adapter(LoraConfig(r=2, target_modules=["img_in", "to_q"]))
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.float() if "lora" in name else parameter
+    assert off(model, wanted) < 0.1
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.FileStore(str(tmp_path / "store"), 1))
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+def test_sharded_weights_of_32_bits_compute_in_16() -> None:
+    """FSDP2 gathers them in bfloat16 and casts nothing else."""
+    model, alone = ours(**MODELS[2]), ours(**MODELS[2])
+    wanted = torch.cat(velocities(alone, DESIGNS))
+    wanted.square().mean().backward()
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    mesh = init_device_mesh("cpu", (1,))
+    blocks: list[nn.Module] = [block for block in model.modules() if isinstance(block, RegionBlock)]
+    for module in [*blocks, model]:
+        fully_shard(module, mesh=mesh, mp_policy=policy)
+    seen: list[torch.dtype] = []
+    model.img_in.register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
+    assert off(model, wanted.detach()) < 0.1
+    assert seen == [torch.bfloat16]
+    torch.cat(velocities(model, DESIGNS)).square().mean().backward()
+    got, grad = model.img_in.weight.grad.full_tensor(), alone.img_in.weight.grad
+    assert got.dtype is torch.float32 and (got - grad).norm() < 0.2 * grad.norm()

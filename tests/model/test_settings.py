@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import BaseModel
 from transformers import Qwen2_5_VLConfig
 
+from model.codecs.inflate import LayerVae
+from model.codecs.vae import RgbaCodec
 from model.errors import CheckpointError
 from model.presets import PRESETS
 from model.settings import (
@@ -16,8 +21,12 @@ from model.settings import (
     QwenSettings,
     TransformerSettings,
     VaeSettings,
+    check_part,
     check_settings,
 )
+from model.text_bytes import ByteText
+from model.transformer import RegionTransformer
+from tests.model.tiny_models import TINY, stock
 
 QWEN_7B = {
     "architectures": ["Qwen2_5_VLForConditionalGeneration"], "attention_dropout": 0.0, "bos_token_id": 151643,
@@ -50,6 +59,21 @@ def test_known_models_are_within_bounds() -> None:
     check_settings({"base_dim": 160, "z_dim": 48, "dim_mult": [1, 2, 4, 8]}, VaeSettings, "Wan")
     check_settings({"width": 256, "max_bytes": 1024}, ByteTextSettings, "small")
     check_settings({}, JointSettings, "ART")
+    long = {"type": "yarn", "mrope_section": [16, 24, 24], "factor": 4, "original_max_position_embeddings": 32768}
+    check_settings({**QWEN_7B, "rope_scaling": long}, QwenSettings, "Qwen over long texts")
+
+
+INERT = {
+    "torchscript": False, "use_bfloat16": False, "pruned_heads": {}, "tie_encoder_decoder": False, "is_decoder": False,
+    "add_cross_attention": False, "tf_legacy_loss": False, "tokenizer_class": None, "unsloth_version": "2025.3.9",
+    "_attn_implementation_autoset": True, "unsloth_fixed": True, "quantization_config": None, "max_length": 20,
+    "temperature": 1.0, "prefix": None, "never_heard_of": None,
+}  # fmt: skip
+
+
+def test_what_other_programs_write_and_nobody_reads_is_no_fault() -> None:
+    vision = {**QWEN_7B["vision_config"], **INERT}  # type: ignore[dict-item]
+    check_settings({**QWEN_7B, **INERT, "text_config": INERT, "vision_config": vision}, QwenSettings, "Qwen")
 
 
 @pytest.mark.parametrize(
@@ -79,38 +103,86 @@ def test_known_models_are_within_bounds() -> None:
         (QwenSettings, {"text_config": {"auto_map": {}}}, "text_config.auto_map: Extra inputs"),
         (QwenSettings, {"configuration_files": ["config.1.0.json"]}, "configuration_files: Extra inputs"),
         (QwenSettings, {"model_type": "bert"}, "model_type: Input should be 'qwen2_5_vl'"),
-        (QwenSettings, {"text_config": {"rope_scaling": {"rope_theta": float("nan")}}}, "rope_theta: Input should be"),
-        (QwenSettings, {"rope_scaling": {"type": "yarn", "factor": 1e300}}, "factor: Input should be less"),
-        (QwenSettings, {**QWEN_7B, "rope_scaling": {"mrope_section": [1, 1, 1]}}, "add up to half of the 128 dims"),
-        (QwenSettings, {"text_config": {"return_dict": False}}, "text_config.return_dict: Input should be True"),
+        (QwenSettings, {"rope_theta": float("nan")}, "rope_theta: Input should be a finite number"),
+        (QwenSettings, {"rope_scaling": {"rope_theta": -1.0}}, "rope_scaling.rope_theta: Input should be greater"),
+        (QwenSettings, {"rope_scaling": {"factor": 1e300}}, "rope_scaling.factor: Input should be less"),
+        (QwenSettings, {"rope_scaling": {"factor": float("nan")}}, "rope_scaling.factor: Input should be"),
+        (QwenSettings, {"rope_scaling": {"mrope_section": [1, 1]}}, "rope_scaling.mrope_section"),
+        (QwenSettings, {"rope_scaling": {"short_factor": [1.0] * 9}}, "rope_scaling.short_factor: Extra inputs"),
+        (QwenSettings, {"text_config": {"rope_parameters": {"rope_type": "x"}}}, "rope_parameters.rope_type: Input"),
+        (QwenSettings, {"rms_norm_eps": 1e-300}, "rms_norm_eps: Input should be greater"),
+        (QwenSettings, {"output_hidden_states": [1, 2]}, "output_hidden_states: Input should be a valid boolean"),
+        (TransformerSettings, {"rope_theta": 1e-300}, "rope_theta: Input should be greater"),
+        (TransformerSettings, {"rope_theta": 1e300}, "rope_theta: Input should be less"),
+        (TransformerSettings, {"rope_theta": "100"}, "rope_theta: Input should be a valid number"),
+        (TransformerSettings, {"channel_std": [1e-300] * 16}, "channel_std.0: Input should be greater"),
+        (TransformerSettings, {"channel_std": [1e300] * 16}, "channel_std.0: Input should be less"),
+        (TransformerSettings, {"channel_std": ["1"] * 16}, "channel_std.0: Input should be a valid number"),
+        (TransformerSettings, {"gate_init": float("nan")}, "gate_init: Input should be a finite number"),
+        (TransformerSettings, {"gate_init": "x"}, "gate_init: Input should be a valid number"),
+        (TransformerSettings, {"zero_cond_t": "no"}, "zero_cond_t: Input should be a valid boolean"),
     ],
 )
 def test_what_is_far_over_any_known_model_is_refused(
     bounds: type[BaseModel], settings: dict[str, Any], message: str
 ) -> None:
-    given = {"model_type": "qwen2_5_vl", **settings} if bounds is QwenSettings else settings
+    needed = {QwenSettings: {"model_type": "qwen2_5_vl"}, TransformerSettings: TINY}
+    given = {**needed.get(bounds, {}), **settings}
     with pytest.raises(CheckpointError, match=message) as caught:
         check_settings(given, bounds, "checkpoint/config.json")
     assert "\n" not in str(caught.value) and str(caught.value).startswith("checkpoint/config.json: ")
 
 
-def test_what_has_no_effect_is_no_fault() -> None:
-    inert = {"torchscript": False, "pruned_heads": {}, "tie_encoder_decoder": False, "quantization_config": None}
-    check_settings({**QWEN_7B, **inert, "text_config": {"use_bfloat16": False}}, QwenSettings, "Qwen")
-    check_settings({"scaling_factor": 1.0, "quantization_config": None}, VaeSettings, "VAE", VaeSettings.model_fields)
+# Folders of diffusers' kind
+
+
+def change(folder: Path, **settings: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"_use_default_values": ["channel_std"]}, "'_use_default_values' is no setting"),
-        ({"channel_std": [1e-300] * 64}, "channel_std.0: Input should be greater"),
-        ({"rope_theta": 1e-300}, "rope_theta: Input should be greater"),
-        ({"gate_init": float("nan")}, "gate_init: Input should be"),
-    ],
+    "name", ["_use_default_values", "_ignore_files", "quantization_config", "pooled_projection_dim"]
 )
-def test_settings_of_a_transformer_that_make_no_velocity(change: dict[str, Any], message: str) -> None:
-    settings = {**PRESETS["tiny"].settings, **change}
-    known = {*TransformerSettings.model_fields, "zero_cond_t"}
-    with pytest.raises(CheckpointError, match=message):
-        check_settings(settings, TransformerSettings, "tiny", known)
+def test_a_setting_that_the_part_does_not_have_is_refused(tmp_path: Path, name: str) -> None:
+    """Those that begin with an underscore too: one of them has diffusers pass over the settings that it names."""
+    ByteText(width=8).save_pretrained(tmp_path)
+    change(tmp_path, **{name: ["width"]})
+    with pytest.raises(CheckpointError, match=f"'{name}' is no setting of this part"):
+        ByteText.from_pretrained(tmp_path)
+
+
+def test_a_null_says_nothing_and_is_not_written_again(tmp_path: Path) -> None:
+    ByteText(width=8).save_pretrained(tmp_path)
+    change(tmp_path, quantization_config=None, never_heard_of=None)
+    ByteText.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert "quantization_config" not in again and "never_heard_of" not in again
+
+
+def test_of_another_program_s_settings_the_unknown_are_dropped_but_no_quantizer(tmp_path: Path) -> None:
+    stock().save_pretrained(tmp_path)
+    change(tmp_path, pooled_projection_dim=768, of_tomorrow=[1], quantization_config=None)
+    check_part(tmp_path, RegionTransformer, TransformerSettings, drops=True)
+    RegionTransformer.from_pretrained(tmp_path).save_pretrained(tmp_path / "ours")
+    check_part(tmp_path / "ours", RegionTransformer, TransformerSettings)
+    for name in ("quantization_config", "_use_default_values"):
+        change(tmp_path, **{name: {"rope_theta": 1}})
+        with pytest.raises(CheckpointError, match=f"'{name}' is no setting of this part"):
+            check_part(tmp_path, RegionTransformer, TransformerSettings, drops=True)
+        change(tmp_path, **{name: None})
+
+
+def test_a_vae_may_have_settings_of_others(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1, "temperal_downsample": [False]}
+    statistics = {"latents_mean": [0.1] * 4, "latents_std": [0.5] * 4}
+    LayerVae(**sizes, **statistics, input_channels=4).save_pretrained(tmp_path / "vae")
+    change(tmp_path / "vae", scaling_factor=1.0, quantization_config=None)
+    codec = RgbaCodec.load(tmp_path, subfolder="vae")
+    codec.save(tmp_path / "ours")
+    again = RgbaCodec.load(tmp_path / "ours")
+    assert "scaling_factor" not in again.vae.config and "quantization_config" not in again.vae.config
+    change(tmp_path / "vae", quantization_config={})
+    with pytest.raises(CheckpointError, match="'quantization_config' is no setting"):
+        RgbaCodec.load(tmp_path, subfolder="vae")

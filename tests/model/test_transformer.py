@@ -288,7 +288,11 @@ def test_the_network_sees_tokens_of_unit_variance_clean_ones_too() -> None:
     torch.testing.assert_close(wiener.spread[~regions.target_T][0], std)
 
 
-@pytest.mark.parametrize("std", [[1.0] * (CHANNELS - 1), [1.0] * (CHANNELS - 1) + [0.0], [float("nan")] * CHANNELS])
+@pytest.mark.parametrize(
+    "std",
+    [[1.0] * (CHANNELS - 1), *([value] * CHANNELS for value in (0.0, -1.0, 1e-30, 1e30, float("nan")))],
+    ids=["15", "0", "-1", "tiny", "huge", "nan"],
+)
 def test_a_spread_that_is_no_spread_of_the_channels(std: list[float]) -> None:
     with pytest.raises(CodecError, match="channel_std must be 16 positive numbers"):
         RegionTransformer(**TINY, channel_std=std)
@@ -334,15 +338,6 @@ def test_every_parameter_that_counts_has_a_gradient() -> None:
     last = "transformer_blocks.1."
     assert all(name.startswith(last) and ("add_out" in name or "txt_m" in name or "added_q" in name or "add_q" in name)
                for name in without), without  # fmt: skip
-
-
-@torch.no_grad()
-def test_weights_in_eight_bits_are_computed_in_sixteen() -> None:
-    model, task = ours().bfloat16(), design(Task.TEXT_TO_LAYERS, [(0, 0, 4, 4)], (4, 4), (0, 0, 4, 4), 3, 0)
-    before = velocities(model, [task], torch.bfloat16)[0].float()
-    model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
-    after = velocities(model, [task], torch.bfloat16)[0].float()
-    assert 0 < (after - before).norm() < 0.2 * before.norm()
 
 
 @pytest.mark.parametrize("settings", MODELS, ids=["base", "zero_cond", "all"])

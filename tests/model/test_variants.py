@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor
 
+from model.bundle import Bundle
+from model.codecs.pca import PcaCodec
 from model.errors import CheckpointError, LayoutError
 from model.guidance import Denoiser, Guidance
 from model.placement import Grid, place, to_pixels
@@ -24,6 +29,7 @@ from model.regions import Regions
 from model.sampling import sample
 from model.tasks import Region, Task, lay_out
 from model.text import Text
+from model.text_bytes import ByteText
 from model.transformer import NEW_PARAMETERS, RegionTransformer
 from model.variants import (
     ART_SLOTS,
@@ -303,7 +309,82 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         pretrained(tmp_path, Variant.LAYERED)
 
 
-def test_no_weights_are_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no transformer of Qwen-Image at") as caught:
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def settle(folder: Path, **settings: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+
+def test_what_is_made_of_the_first_qwen_image_is_saved_and_loaded(tmp_path: Path) -> None:
+    """Its settings have one that no version of the model reads; so may a checkpoint of ours that was made of it."""
+    stock(Variant.MRT).save_pretrained(tmp_path / "pipeline" / "transformer")
+    settle(tmp_path / "pipeline" / "transformer", pooled_projection_dim=768)
+    model = pretrained(tmp_path / "pipeline", Variant.MRT)
+    noise = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (64, 64, 4), dtype=torch.uint8, generator=noise)
+    codec = PcaCodec.fit([picture], token_px=4, token_dim=32)
+    Bundle(model, codec, ByteText(24)).save(tmp_path / "ours")
+    folder = tmp_path / "ours" / "transformer"
+    assert "pooled_projection_dim" not in json.loads((folder / "config.json").read_text())
+    for said in ({}, {"pooled_projection_dim": 768}):
+        settle(folder, **said)
+        loaded = Bundle.load(tmp_path / "ours").transformer.state_dict()
+        assert all(torch.equal(loaded[name], value) for name, value in model.state_dict().items())
+
+
+def outside(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder.parent.parent / "outside.safetensors")
+    names = {"img_in.weight": "../../outside.safetensors"}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": names}))
+
+
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: folder.rename(folder.with_name("unet")), "transformer cannot be read"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"x" * 100), "Unable to load weights"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "no file named"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "config.json").write_text("{"), "Invalid JSON"),
+        (lambda folder: pipe(folder / WEIGHTS), "is no regular file"),
+        (lambda folder: pipe(folder / f"{WEIGHTS}.index.json"), "is no regular file"),
+        (outside, "is no file beside it"),
+        (lambda folder: settle(folder, num_layers=10**9), "num_layers: Input should be less"),
+        (lambda folder: settle(folder, quantization_config={"quant_method": "gguf"}), "'quantization_config' is no"),
+    ],
+    ids=range(10),
+)
+def test_a_damaged_pipeline_is_told_in_one_line(tmp_path: Path, spoil: Callable[[Path], Any], message: str) -> None:
+    stock(Variant.MRT).save_pretrained(tmp_path / "transformer")
+    spoil(tmp_path / "transformer")
+    with pytest.raises(CheckpointError, match=message) as caught:
         pretrained(tmp_path, Variant.MRT)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument is deprecated")  # diffusers gives it
+def test_a_hub_s_repository_is_asked_for_its_settings_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same revision as the weights."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    stock(Variant.MRT).save_pretrained(tmp_path)
+    cache = tmp_path / "hub" / "models--Qwen--Qwen-Image"
+    snapshot = cache / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("b" * 40)
+    (snapshot / "transformer").mkdir()
+    for name in ("config.json", WEIGHTS):
+        (tmp_path / name).rename(snapshot / "transformer" / name)
+    where = {"cache_dir": tmp_path / "hub", "local_files_only": True}
+    model = pretrained("Qwen/Qwen-Image", Variant.MRT, revision="a" * 40, **where)
+    assert model.config.num_layers == 2
+    with pytest.raises(CheckpointError, match="no transformer of Qwen-Image at Qwen/Qwen-Image: ") as caught:
+        pretrained("Qwen/Qwen-Image", Variant.MRT, **where)
     assert "\n" not in str(caught.value)
