@@ -152,6 +152,5 @@ def _merged(section: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
     kept = section.model_dump(exclude_unset=True)
     for name, value in changes.items():
         below = getattr(section, name, None)
-        deeper = isinstance(below, BaseModel) and isinstance(value, Mapping)
-        kept[name] = _merged(below, value) if deeper else value
+        kept[name] = _merged(below, value) if isinstance(below, BaseModel) and isinstance(value, Mapping) else value
     return kept

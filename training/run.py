@@ -33,7 +33,6 @@ from training.lora import add_lora
 from training.models import build, fit_codec, open_codec
 from training.noise import draw_noise
 from training.optimiser import Optimiser
-from training.outputs import Output
 from training.parallel import World, shard, share_folder, together, total
 from training.progress import Above, RunProgress
 from training.run_folder import RunFolder
@@ -90,10 +89,11 @@ class Run:
     """
 
     def __init__(self, config: TrainConfig, world: World, stack: ExitStack) -> None:
-        self.config, self.world, self._stack = config, world, stack
+        self.config, self.world = config, world
         self._console = Console(stderr=True, quiet=world.rank != 0)
         self._above = stack.enter_context(_logged(self._console))
         self._folder = RunFolder(config.run.out, config.run.storage_options)
+        stack.callback(self._folder.close)
         self._output = self._folder.output
         self._checkpoints = Checkpoints(
             config.run.out,
@@ -243,7 +243,6 @@ class Run:
         text = yaml.safe_dump(self.config.written(), sort_keys=False)
         resume, step = self._latest is not None, self._latest.step if self._latest else 0
         if self.world.rank == 0:
-            self._stack.callback(self._folder.close)
             begin = partial(self._folder.open, resume=resume, step=step, filled=_filled)
             together(lambda: begin(text, {"datasets": datasets}), self.world)
         else:

@@ -161,13 +161,15 @@ class RunFolder:
         try:
             known = yaml.safe_load(before)
         except (yaml.YAMLError, ValueError):
-            raise UsageError(f"{self.output.source.url_of(CONFIG)} is damaged; set run.out to another folder") from None
+            known = None
+        if not isinstance(known, Mapping):
+            raise UsageError(f"{shown(self.output.source.url_of(CONFIG))} is damaged; set run.out to another folder")
         found = first_difference(masked(filled(known)), masked(config), step)
         if found is not None:
             key, was, now = found
             raise UsageError(
-                f"{shown(self.url)} holds a run with {key} = {was}, not {now}: set it back to go on with that run, or run.out "
-                "to another folder"
+                f"{shown(self.url)} holds a run with {key} = {was}, not {now}: set it back to go on with that run, or "
+                "run.out to another folder"
             )
 
     def _log_to(self, path: Path) -> None:
@@ -207,7 +209,7 @@ def first_difference(before: Any, after: Any, step: int = 0) -> tuple[str, str, 
     ends = list(accumulate(stage.get("steps", 0) for stage in before.get("stages") or []))
     old, new = dict(_flat(before)), dict(_flat(after))
     for key in [*new, *(key for key in old if key not in new)]:
-        was, now = (_shown(tree, key) for tree in (old, new))
+        was, now = (_said(tree, key) for tree in (old, new))
         if was != now and not MAY_CHANGE.fullmatch(key) and not _of_a_stage_to_come(key, ends, step):
             return key, was, now
     return None
@@ -266,7 +268,7 @@ def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
 
 
-def _shown(tree: Mapping[str, Any], key: str) -> str:
+def _said(tree: Mapping[str, Any], key: str) -> str:
     return json.dumps(tree[key], default=str) if key in tree else "nothing"
 
 

@@ -36,11 +36,11 @@ CHANGED = {
     "multi-task": (TINY, {"data.tasks"}),
     "overflow-off": (ABLATIONS / "overflow-on.yaml", {"model.variant"}),
     "overflow-on": (ABLATIONS / "overflow-off.yaml", {"model.variant"}),
-    "resolutions": (TINY, {"stages"}),
+    "resolutions": (TINY, {"run.steps", "stages"}),
     "single-task": (ABLATIONS / "multi-task.yaml", {"run.steps", "data.tasks"}),
     "size-double": (TINY, {"model.settings"}),
     "size-half": (TINY, {"model.settings"}),
-    "stages": (ABLATIONS / "full-canvas.yaml", {"stages"}),
+    "stages": (ABLATIONS / "full-canvas.yaml", {"run.steps", "stages"}),
 }
 """What each ablation is compared with, and the keys in which the two differ."""
 

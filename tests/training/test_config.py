@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from training.config import TrainConfig, load_config
 from training.errors import UsageError
@@ -53,6 +54,41 @@ def test_a_stage_changes_keys_of_its_sections_alone() -> None:
     assert (large.optimiser.lr, large.optimiser.warmup) == (1e-5, 5)
     assert (large.noise.timesteps, large.examples.empty_prompt) == ("shifted", 0.0)
     assert large.model == config.model and not large.stages
+
+
+def test_a_stage_changes_a_key_of_a_section_below_and_replaces_a_mapping() -> None:
+    stage = {"read": {"connections": 2}, "tasks": {"restyle": 1}, "storage_options": {"b": 2}}
+    given = stages({"name": "a", "steps": 1, "data": stage})
+    more = {"data.read": {"attempts": 9}, "data.tasks": {"add-layer": 1}, "data.storage_options": {"a": 1}}
+    [(_, config)] = load_config(None, given | more).staged()
+    assert (config.data.read.connections, config.data.read.attempts) == (2, 9)
+    assert [str(task) for task in config.data.tasks] == ["restyle"] and config.data.storage_options == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"run.steps": 7, "data.tasks": {"restyle": 1}, "model.weights": "w", "model.lora": {"rank": 2}},
+        {"stages": [{"name": "a", "steps": 3, "data": {"resolution": 32}}]},
+    ],
+)
+def test_what_is_written_is_all_of_it_and_reads_back(more: dict[str, Any]) -> None:
+    config = load_config(None, LEAST | more)
+    tree = yaml.safe_load(yaml.safe_dump(config.written()))
+    assert tree["run"]["dtype"] == "float32" and tree["noise"]["timesteps"]
+    again = TrainConfig.model_validate(tree)
+    assert again == config and again.written() == tree
+
+
+def test_steps_of_the_run_do_not_stand_beside_stages() -> None:
+    with pytest.raises(UsageError, match=r"run\.steps stands beside stages") as told:
+        load_config(None, stages({"name": "a", "steps": 1}) | {"run.steps": 1})
+    assert "\n" not in str(told.value)
+
+
+def test_the_folder_of_a_run_has_a_name() -> None:
+    with pytest.raises(UsageError, match=r"run\.out: String should have at least 1 character"):
+        load_config(None, LEAST | {"run.out": ""})
 
 
 MISTAKES: dict[str, tuple[list[dict[str, Any]], str]] = {

@@ -20,7 +20,7 @@ from tests.training.stepping import ALONE, lively_learner, weights_of
 from tests.training.tiny_runs import config, saved
 from training.average import Average, AverageConfig
 from training.errors import TrainingError
-from training.export import export
+from training.export import export, is_exported
 from training.lora import LoraSettings, add_lora
 from training.outputs import Output
 from training.parallel import join
@@ -134,6 +134,16 @@ def test_a_swapped_adapter_is_exported_as_it_is_averaged(tmp_path: Path) -> None
     down, up = (kept[f"transformer.{name}.{part}.default.weight"] for part in ("lora_A", "lora_B"))
     found = Bundle.load(tmp_path / "model").transformer.state_dict()
     torch.testing.assert_close(found[f"{name}.weight"], plain[f"{name}.weight"] + up @ down)
+
+
+def test_the_place_of_a_whole_model_is_known(tmp_path: Path) -> None:
+    output, place = Output(str(tmp_path)), {"stage": 0, "step": 3}
+    assert not is_exported(output, "model", ALONE, place)
+    export(small_learner(), output, "model", ALONE, place)
+    assert is_exported(output, "model", ALONE, place)
+    assert not is_exported(output, "model", ALONE, place | {"step": 4})
+    (tmp_path / "model" / "acetate.json").unlink()
+    assert not is_exported(output, "model", ALONE, place)
 
 
 def test_a_store_that_refuses_is_told_of(tmp_path: Path) -> None:

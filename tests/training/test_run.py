@@ -108,6 +108,31 @@ def test_the_codec_is_fitted_once(done: Path, dataset: Store, tmp_path: Path) ->
     assert kept[0] == kept[1]
 
 
+def test_a_run_that_is_done_says_so_and_leaves_its_model_alone(
+    done: Path, dataset: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The configuration is that of ``done`` but for what may change, and a default that is said."""
+    shutil.copytree(done, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "model").rglob("*")}
+    given: dict[str, Any] = {"data__tasks": TASKS, "validation__designs": 4, "validation__sigmas": [0.2, 0.8]}
+    assert train(config(dataset, tmp_path / "run", run__steps=6, run__dtype="float32", **given))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "goes on from step 6" in said
+    assert said.count("the run of 6 steps is finished; raise run.steps to go on") == 1
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "model").rglob("*")} == before
+
+
+def test_validation_without_a_design_is_said_once_and_left_out(
+    dataset: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {"validation__split": "test", "watch": WATCH | {"validate_every": 1, "samples_every": 0}}
+    assert train(config(dataset, tmp_path / "run", run__steps=2, **given))
+    log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    assert log.count("the split 'test' has no sample for") == 1 and "validation \n" not in log
+    assert "warning: the split 'test' has no sample for" in capsys.readouterr().err
+    assert not any("validation" in name for line in lines(tmp_path / "run") for name in line)
+
+
 def test_a_step_is_saved_once(dataset: Store, tmp_path: Path) -> None:
     """The end of a run falls on a step that was due to be saved."""
     assert train(config(dataset, tmp_path / "run", run__steps=2, checkpoint__every=2, checkpoint__keep=9))

@@ -13,11 +13,12 @@ import yaml
 
 from training import run_folder
 from training.errors import UsageError
-from training.run_folder import CONFIG, ENVIRONMENT, LOG, RunFolder, first_difference, masked
+from training.run_folder import CONFIG, ENVIRONMENT, LOG, RunFolder, first_difference, masked, shown
 
 CONFIG_TREE: dict[str, Any] = {
     "run": {"out": "x", "steps": 10, "seed": 1, "device": "cpu", "storage_options": {"key": "me", "secret": "s3cret"}},
     "data": {"dataset": "d", "workers": 2, "tasks": {"restyle": 1.0}, "storage_options": {"token": "t0ken"}},
+    "model": {"preset": "tiny", "weights": None},
     "watch": {"log_every": 5},
     "stages": [{"name": "one", "steps": 5}],
 }
@@ -109,12 +110,55 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("s3://bucket/run", "s3://bucket/run"),
+        ("a/b?c@d", "a/b?c@d"),
+        ("http://me:s3cret@host/data", "http://***@host/data"),
+        ("https://host/data?sig=s3cret&x=1", "https://host/data?***"),
+        ("simplecache::https://me:s3@cret@host/data?sig=s3cret", "simplecache::https://***@host/data?***"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+    ],
+)
+def test_what_may_be_a_password_in_a_url_is_masked(text: str, said: str) -> None:
+    assert shown(text) == said and masked({"data": [text]}) == {"data": [said]}
+
+
+def test_no_password_of_a_url_is_written(tmp_path: Path) -> None:
+    url = "http://me:s3cret@host/data?t0ken"
+    folder = RunFolder(str(tmp_path))
+    folder.open(text(data__dataset=url), {"datasets": [{"url": url}]}, resume=False)
+    folder.close()
+    written = (tmp_path / CONFIG).read_text() + (tmp_path / ENVIRONMENT).read_text()
+    assert "s3cret" not in written and "t0ken" not in written and "http://***@host/data?***" in written
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for url in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UsageError, match=r"/file is a file: set run\.out to a folder"):
+            RunFolder(str(url))
+
+
+def test_keys_that_an_older_configuration_lacks_are_filled(tmp_path: Path) -> None:
+    say(str(tmp_path), {}, "one", resume=False)
+    folder = RunFolder(str(tmp_path))
+    more = text(run__dtype="float32")
+    folder.open(more, {}, resume=True, filled=lambda tree: tree | {"run": tree["run"] | {"dtype": "float32"}})
+    folder.close()
+    assert yaml.safe_load((tmp_path / CONFIG).read_text())["run"]["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"run__steps": 20},
         {"run__device": "cuda"},
         {"run__out": "y"},
         {"data__workers": 0},
+        {"data__dataset": "e"},
+        {"data__on_error": "skip"},
+        {"model__weights": "moved"},
         {"watch__log_every": 1},
         {"run__storage_options": {}},
         {"data__storage_options": {"token": "another"}},
@@ -130,7 +174,7 @@ def test_what_decides_no_step_may_change(tmp_path: Path, changes: dict[str, Any]
     ("changes", "said"),
     [
         ({"run__seed": 2}, "run.seed = 1, not 2"),
-        ({"data__dataset": "e", "run__steps": 3}, 'data.dataset = "d", not "e"'),
+        ({"model__preset": "small", "run__steps": 3}, 'model.preset = "tiny", not "small"'),
         ({"data__tasks": {}}, "data.tasks = nothing, not {}"),
         ({"data__tasks": {"restyle": 1.0, "add-layer": 2.0}}, "data.tasks.add-layer = nothing, not 2.0"),
     ],
@@ -146,8 +190,25 @@ def test_another_config_is_refused_with_its_first_difference(
     assert (tmp_path / CONFIG).read_bytes() == before and "two" not in (tmp_path / LOG).read_text()
 
 
-def test_a_stage_and_a_lost_key_are_differences_too() -> None:
-    assert first_difference({"stages": [{"steps": 5}]}, {"stages": [{"steps": 6}]}) == ("stages.0.steps", "5", "6")
+def stages(*steps: int, **more: Any) -> dict[str, Any]:
+    return {"stages": [{"name": f"of {number}", "steps": each, **more} for number, each in enumerate(steps)]}
+
+
+def test_stages_that_are_not_over_may_have_other_steps_and_others_may_follow() -> None:
+    assert first_difference(stages(5, 5), stages(5, 7), step=6) is None
+    assert first_difference(stages(5, 5), stages(6, 5), step=5) is None
+    assert first_difference(stages(5, 5), stages(5, 5, 9), step=10) is None
+    assert first_difference(stages(5, 5), stages(6, 5), step=6) == ("stages.0.steps", "5", "6")
+    assert first_difference(stages(5, 5), stages(5), step=6) == ("stages.1.name", '"of 1"', "nothing")
+    assert first_difference(stages(5), stages(5, data={"resolution": 32}), step=1) == (
+        "stages.0.data.resolution",
+        "nothing",
+        "32",
+    )
+    assert first_difference({"stages": []}, stages(5), step=1) == ("stages.0.name", "nothing", '"of 0"')
+
+
+def test_a_lost_key_is_a_difference_too() -> None:
     assert first_difference({"model": {"preset": "tiny"}}, {"run": {"steps": 1}}) == (
         "model.preset",
         '"tiny"',
@@ -156,9 +217,10 @@ def test_a_stage_and_a_lost_key_are_differences_too() -> None:
     assert first_difference(CONFIG_TREE, json.loads(json.dumps(CONFIG_TREE))) is None
 
 
-def test_a_damaged_config_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ["a: [", ""])
+def test_a_damaged_config_is_one_line(tmp_path: Path, damaged: str) -> None:
     say(str(tmp_path), {}, "one", resume=False)
-    (tmp_path / CONFIG).write_text("a: [")
+    (tmp_path / CONFIG).write_text(damaged)
     with pytest.raises(UsageError, match=r"config\.yaml is damaged; set run\.out"):
         say(str(tmp_path), {}, "two", resume=True)
 

@@ -142,6 +142,17 @@ def test_two_stages_go_on_in_the_second(designs: Store, tmp_path: Path) -> None:
         assert (out / "model" / "acetate.json").is_file()
 
 
+def test_a_run_in_stages_goes_on_with_more_of_them(designs: Store, tmp_path: Path) -> None:
+    """More steps in the last stage, then one more; as long as one that had them from the beginning."""
+    first, second = STAGES[0] | {"steps": 1}, STAGES[1]
+    for stages in ([first, second | {"steps": 1}], [first, second | {"steps": 2}],
+                   [first, second | {"steps": 2}, second | {"name": "third", "steps": 1}]):  # fmt: skip
+        assert train(config(designs, tmp_path / "parts", stages=stages))
+        assert train(config(designs, tmp_path / "once", stages=stages)) if len(stages) == 3 else True
+    assert losses(tmp_path / "parts") == losses(tmp_path / "once")
+    assert sorted(losses(tmp_path / "once")) == [1, 2, 3, 4]
+
+
 def test_a_run_that_is_done_writes_a_model_that_is_gone(designs: Store, tmp_path: Path) -> None:
     """As where it was killed after its last checkpoint, before the model was whole."""
     given = config(designs, tmp_path / "run", run__steps=2)
