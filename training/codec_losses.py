@@ -6,7 +6,6 @@ Shapes: B pictures of one size H x W, straight RGBA float32 in [-1, 1], an alpha
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Protocol, get_args
 
@@ -20,6 +19,7 @@ from model.codecs.joint import JointCodec
 from model.codecs.vae import VaeCodec
 from schemas.settings import Section
 from training.errors import UsageError
+from training.networks import imported
 
 Part = Literal["rgb", "alpha", "composite", "perceptual", "kl"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -105,16 +105,7 @@ def network(name: str, codec: LayerCodec, device: torch.device) -> Perceptual:
         return laplacian
     if name == ENCODER:
         return EncoderFeatures(codec).to(device)
-    module, _, function = name.partition(":")
-    remedy = f"give {LAPLACIAN}, {ENCODER} or an importable module:function that returns a torch.nn.Module"
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"losses.network: no network {name!r} ({error}); {remedy}") from None
-    made = found() if callable(found) else found
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"losses.network: {name!r} gave a {type(made).__name__}; {remedy}")
-    return made.to(device).eval().requires_grad_(False)
+    return imported("losses.network", name, f"{LAPLACIAN}, {ENCODER}", device)
 
 
 def laplacian(made_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:

@@ -37,14 +37,6 @@ CPU = torch.device("cpu")
 WORLD = World(0, 1, 0, CPU)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """8 designs to learn from and 2 that are held out."""

@@ -7,7 +7,6 @@ the FID.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from training.errors import UsageError
 from training.evaluation.frechet import Features
 from training.evaluation.stack import WHITE, Stack, cut, flattened
+from training.networks import imported
 
 BUILT_IN = "design"
 NAMES = {
@@ -56,16 +55,7 @@ def extractor(name: str, device: torch.device | str = "cpu") -> Extractor:
     """
     if name == BUILT_IN:
         return design_features
-    module, _, function = name.partition(":")
-    remedy = f"give {BUILT_IN} or an importable module:function that returns a torch.nn.Module"
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"no features {name!r} ({error}); {remedy}") from None
-    network = found() if callable(found) else found
-    if not isinstance(network, nn.Module):
-        raise UsageError(f"features {name!r} gave a {type(network).__name__}; {remedy}")
-    return PictureFeatures(network, device)
+    return PictureFeatures(imported("features", name, BUILT_IN, device), device)
 
 
 def design_features(designs: Sequence[Stack]) -> Features:

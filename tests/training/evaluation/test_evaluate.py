@@ -181,7 +181,7 @@ def test_mistakes_are_told_before_weights_are_loaded(benchmark_url: str, checkpo
         ({"split": "validation"}, "no sample for image-to-layers"),
         ({"layered": str(plain)}, "give a checkpoint, the folder of a pipeline, or a repository"),
         ({"layered": str(plain / "none")}, "give a checkpoint"),
-        ({"features": "no.such:thing"}, "no features 'no.such:thing'"),
+        ({"features": "no.such:thing"}, "features: no network 'no.such:thing'"),
     ):
         with pytest.raises(UsageError, match=said) as caught:
             evaluate(config(**{"url": benchmark_url, "checkpoint": checkpoint, "out": tmp_path, **_named(changes)}))
