@@ -133,10 +133,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         for path in sorted(temporary.rglob("*"), reverse=True):
-            _sync(path)
-        _sync(temporary)
+            sync(path)
+        sync(temporary)
         temporary.replace(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -184,7 +184,8 @@ def _check_index(path: Path) -> None:
             raise CheckpointError(f"{path}: {name[:100]!r} is no file beside it; the checkpoint is not whole")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

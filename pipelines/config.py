@@ -80,10 +80,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> BuildConfig:
         UsageError: no such file, no YAML mapping, an unknown key (the nearest known one is named), a value that does
         not fit.
     """
-    try:
-        return load_settings(BuildConfig, path, overrides)
-    except SettingsError as error:
-        raise UsageError(str(error)) from None
+    return load_settings(BuildConfig, path, overrides, UsageError)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:

@@ -24,13 +24,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def load_settings(model: type[Settings], path: Path | None, overrides: Mapping[str, Any]) -> Settings:
+def load_settings(
+    model: type[Settings], path: Path | None, overrides: Mapping[str, Any], error: type[Exception] = SettingsError
+) -> Settings:
     """Read a YAML file and lay ``overrides`` (dotted keys) over it.
 
     Raises:
-        SettingsError: no such file, no YAML mapping, an unknown key (the nearest known one is named), a value that does
-            not fit.
+        SettingsError, or ``error`` in its place: no such file, no YAML mapping, an unknown key (the nearest known one is
+            named), a value that does not fit.
     """
+    try:
+        return _loaded(model, path, overrides)
+    except SettingsError as fault:
+        raise error(str(fault)) from None
+
+
+def _loaded(model: type[Settings], path: Path | None, overrides: Mapping[str, Any]) -> Settings:
     tree: dict[str, Any] = {}
     if path is not None:
         try:

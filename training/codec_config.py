@@ -17,7 +17,6 @@ from model.codecs.joint import JointCodec, JointDecoder
 from model.codecs.vae import BATCH_PX, PATCH, GrayCodec, RgbaCodec, VaeCodec
 from model.errors import ModelError
 from model.settings import JointSettings, VaeSettings, check_settings
-from schemas.errors import SettingsError
 from schemas.settings import Section, load_settings
 from training.average import AverageConfig
 from training.checkpoint import CheckpointConfig
@@ -115,10 +114,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> CodecTrainCo
         UsageError: no such file, no YAML mapping, an unknown key (the nearest known one is named), a value that does
             not fit.
     """
-    try:
-        return load_settings(CodecTrainConfig, path, overrides)
-    except SettingsError as error:
-        raise UsageError(str(error)) from None
+    return load_settings(CodecTrainConfig, path, overrides, UsageError)
 
 
 def open_codec(config: CodecSource, seed: int, device: torch.device) -> LayerCodec:

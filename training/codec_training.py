@@ -41,7 +41,7 @@ from training.errors import NonFiniteError, TrainingError, UsageError
 from training.interruption import Interruption
 from training.optimiser import Optimiser
 from training.outputs import Output
-from training.parallel import World, agree, join, together, total
+from training.parallel import World, agree, join, share_of, together, total
 from training.progress import RunProgress
 from training.run_folder import RunFolder
 from training.steps import SHOWN, Fetched, fetched
@@ -286,11 +286,7 @@ class CodecRun:
 
 @contextmanager
 def _opened(config: CodecTrainConfig, world: World) -> Iterator[CodecRun]:
-    if config.run.micro_batches % world.size:
-        raise UsageError(
-            f"run.micro_batches is {config.run.micro_batches}, which {world.size} processes cannot share evenly: "
-            f"set it to a multiple of {world.size}"
-        )
+    share_of(config.run.micro_batches, world)  # before anything is written
     with ExitStack() as stack:
         yield CodecRun(config, world, stack)
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from schemas.errors import SettingsError
 from schemas.settings import Section, explain, load_settings
 from training.average import AverageConfig
 from training.checkpoint import CheckpointConfig
@@ -134,10 +133,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
         UsageError: no such file, no YAML mapping, an unknown key (the nearest known one is named), a value that does
             not fit.
     """
-    try:
-        return load_settings(TrainConfig, path, overrides)
-    except SettingsError as error:
-        raise UsageError(str(error)) from None
+    return load_settings(TrainConfig, path, overrides, UsageError)
 
 
 def _changed(section: BaseModel, changes: Mapping[str, Any], name: str) -> BaseModel:

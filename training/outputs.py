@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import fsspec
 
+from model.folder import sync
 from training.errors import TrainingError
 from training.streaming.source import Source
 
@@ -47,7 +48,7 @@ class Output:
                 temporary.replace(final)
             finally:
                 temporary.unlink(missing_ok=True)
-            _sync_folder(final.parent)
+            sync(final.parent)
 
     @contextlib.contextmanager
     def stream(self, name: str) -> Iterator[IO[bytes]]:
@@ -60,7 +61,7 @@ class Output:
             final = self._made(name)
             with _synced(final) as out:
                 yield out
-            _sync_folder(final.parent)
+            sync(final.parent)
 
     def sizes(self, name: str) -> dict[str, int]:
         """Bytes of every file in the folder ``name``, by its name there; empty where there is no such folder."""
@@ -115,11 +116,3 @@ def _synced(path: Path) -> Iterator[IO[bytes]]:
         yield out
         out.flush()
         os.fsync(out.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -111,6 +111,20 @@ def shard(learner: Learner, world: World, *, dtype: torch.dtype = torch.float32,
         warnings.filterwarnings("ignore", r"FSDP2-wrapped module \(FSDPByteText\) returned a view", UserWarning)
 
 
+def share_of(micro_batches: int, world: World) -> int:
+    """How many of the micro-batches of a step each rank has.
+
+    Raises:
+        UsageError: they cannot all have as many.
+    """
+    if micro_batches % world.size:
+        raise UsageError(
+            f"run.micro_batches is {micro_batches}, which {world.size} processes cannot share evenly: "
+            f"set it to a multiple of {world.size}"
+        )
+    return micro_batches // world.size
+
+
 def total(values: Tensor, world: World) -> Tensor:
     """The sum of ``values`` over all ranks, which all have the same shape and type."""
     out = values.detach().clone()

@@ -33,7 +33,7 @@ from training.lora import add_lora
 from training.models import build, fit_codec, open_codec
 from training.noise import draw_noise
 from training.optimiser import Optimiser
-from training.parallel import World, shard, share_folder, together, total
+from training.parallel import World, shard, share_folder, share_of, together, total
 from training.progress import Above, RunProgress
 from training.run_folder import RunFolder
 from training.sampled import Sampler
@@ -347,10 +347,6 @@ def opened(config: TrainConfig, world: World) -> Iterator[Run]:
     Raises:
         TrainingError: a setting does not fit, the folder holds another run, or a store refuses.
     """
-    if config.run.micro_batches % world.size:
-        raise UsageError(
-            f"run.micro_batches is {config.run.micro_batches}, which {world.size} processes cannot share evenly: "
-            f"set it to a multiple of {world.size}"
-        )
+    share_of(config.run.micro_batches, world)  # before anything is written
     with ExitStack() as stack:
         yield Run(config, world, stack)

@@ -18,7 +18,7 @@ from training.examples import Example
 from training.learner import Learner
 from training.noise import Noise
 from training.optimiser import Optimiser
-from training.parallel import World, agree, together, total
+from training.parallel import World, agree, share_of, together, total
 from training.stream import DesignStream
 from training.streaming.config import TASKS
 
@@ -41,7 +41,7 @@ def fetched(stream: DesignStream, micro_batches: int, world: World) -> Generator
     A step has the ``micro_batches`` that follow in the global order, of which this rank has its share; the last of an
     epoch has those that are left.
     """
-    rounds = micro_batches // world.size
+    rounds = share_of(micro_batches, world)
     while True:
         epoch = iter(stream)
         while batches := _some(epoch, rounds):

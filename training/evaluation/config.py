@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from model.tasks import Task
-from schemas.errors import SettingsError
 from schemas.settings import Section, load_settings
 from training.errors import UsageError
 from training.evaluation.layouts import Layout
@@ -72,10 +71,7 @@ class EvaluateConfig(Section):
         Raises:
             UsageError: a key is unknown (the nearest known one is named), missing, or has a value that does not fit.
         """
-        try:
-            return load_settings(cls, path, overrides)
-        except SettingsError as error:
-            raise UsageError(str(error)) from None
+        return load_settings(cls, path, overrides, UsageError)
 
     def plan(self, task: Task, token_px: int) -> PlanConfig:
         """What decides how designs are laid out, without any augmentation."""
