@@ -12,8 +12,10 @@ import torch
 
 from model.bundle import MANIFEST, Bundle, Manifest
 from model.errors import ModelError
-from model.folder import read
+from model.folder import loading, read
+from model.settings import TransformerSettings, check_part
 from model.tasks import Task
+from model.transformer import RegionTransformer
 from model.variants import Variant
 from training.errors import TrainingError, UsageError
 from training.evaluation.runs import variant_of
@@ -52,7 +54,9 @@ def fetched(url: str, options: Mapping[str, Any], folder: Path) -> Path:
 
 
 def check(folder: Path, tasks: Sequence[Task]) -> dict[str, str]:
-    """What a checkpoint says it is: ``variant``, ``codec``, ``text`` and ``preset``. Reads settings alone.
+    """What a checkpoint says it is: ``variant``, ``codec``, ``text``, ``preset`` and, where it has none, ``overflow``.
+
+    Reads settings alone.
 
     Raises:
         UsageError: it is damaged, or its model does not know one of the tasks.
@@ -67,6 +71,7 @@ def check(folder: Path, tasks: Sequence[Task]) -> dict[str, str]:
             known = ", ".join(TASKS_OF[variant])
             raise UsageError(f"{folder} is a model of the variant {variant}, which knows {known}, not {task}")
     said = {"variant": str(variant), "codec": manifest.codec, "text": manifest.text}
+    said |= {} if manifest.overflow else {"overflow": "off"}
     return {**said, **({"preset": manifest.preset} if manifest.preset else {})}
 
 
@@ -105,6 +110,13 @@ def layered(path: str, options: Mapping[str, Any], folder: Path, device: torch.d
         if found != Variant.LAYERED:
             raise UsageError(f"layered: {path} is a model of the variant {found}, not {Variant.LAYERED}")
         return load(place, device)
+    try:
+        with loading(f"no transformer of Qwen-Image at {path}"):
+            settings = check_part(path, RegionTransformer, TransformerSettings, subfolder="transformer", drops=True)
+    except ModelError as error:
+        raise UsageError(f"layered: {error}") from None
+    if variant_of(settings) is not Variant.LAYERED:
+        raise UsageError(f"layered: {path} has the weights that it began with: give Qwen/Qwen-Image-Layered")
     config = ModelConfig(
         preset="qwen-20b", variant=Variant.LAYERED, weights=path, codec=CodecConfig(kind="rgba"), text=path
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from model.tasks import Task
 from schemas.settings import Section, load_settings
@@ -16,22 +16,34 @@ from training.jitter import JitterConfig
 from training.streaming.config import PlanConfig, plan_config
 
 Steps = Annotated[int, Field(ge=1, le=1000)]
+Where = Annotated[str, Field(min_length=1)]
 JUDGED = (Task.TEXT_TO_LAYERS, Task.IMAGE_TO_LAYERS, Task.ADD_LAYER, Task.RESTYLE)
+
+
+def _unquoted(value: Any) -> Any:
+    """YAML reads true as a truth value."""
+    return Layout.TRUE if value is True else value
+
+
+def _of_all(value: Any) -> Any:
+    """A jittered layout is one in every design, unless a share is asked for."""
+    return {"share": 1, **value} if isinstance(value, Mapping) else value
 
 
 class EvaluateConfig(Section):
     """``checkpoint``: a folder that training exported, on any fsspec URL; ``dataset``: a published one.
 
-    ``designs``: of each of the two sets at most; ``steps``: of sampling, a row each; ``guidance``: its scale, None is
-    each task's own. ``layouts``: that the model is given in image-to-layers; ``jitter``: of the jittered one.
+    ``designs``: of each of the two sets at most; ``steps``: of sampling, a row each, of which the last decides what the
+    best and the worst cases are; ``guidance``: its scale, None is each task's own. ``layouts``: that the model is given
+    in image-to-layers, the true one always; ``jitter``: of the jittered one, in all designs.
     ``layered``: a checkpoint or a pipeline of Qwen-Image-Layered, sampled in ``layered_steps`` with
     ``layered_guidance``. ``features``: of Fréchet distances, module:function that gives a network (an Inception makes
     it the FID), None the built-in ones. ``cases``: best, and worst, and first ones of each set that the page shows.
     """
 
-    checkpoint: str
-    dataset: str
-    out: str
+    checkpoint: Where
+    dataset: Where
+    out: Where
     split: str = "test"
     resolution: Annotated[int, Field(ge=16, le=16_384)] = 512
     designs: Annotated[int, Field(ge=1)] = 100
@@ -41,8 +53,8 @@ class EvaluateConfig(Section):
     guidance: Annotated[float, Field(ge=0)] | None = None
     seed: int = 0
     token_budget: Annotated[int, Field(ge=1)] = 32_768
-    layouts: list[Layout] = Field(default_factory=lambda: list(Layout))
-    jitter: JitterConfig = JitterConfig(share=1)
+    layouts: list[Annotated[Layout, BeforeValidator(_unquoted)]] = Field(default_factory=lambda: list(Layout))
+    jitter: Annotated[JitterConfig, BeforeValidator(_of_all)] = JitterConfig(share=1)
     layered: str | None = None
     layered_steps: Steps = 50
     layered_guidance: Annotated[float, Field(ge=0)] = 4.0
@@ -57,6 +69,8 @@ class EvaluateConfig(Section):
             listed = getattr(self, name)
             if len(set(listed)) != len(listed):
                 raise ValueError(f"{name} lists something twice")
+        if Layout.TRUE not in self.layouts:
+            raise ValueError("layouts is without true, which the control and the cases need: add it")
         unknown = [task for task in self.tasks if task not in JUDGED]
         if unknown:
             raise ValueError(f"there is no benchmark for {unknown[0]}; the tasks are {', '.join(JUDGED)}")

@@ -32,11 +32,13 @@ from training.evaluation.report import PAGE, write
 from training.evaluation.results import READING, Results, printed
 from training.evaluation.runs import Runner
 from training.evaluation.sets import choose
+from training.masking import masked, shown
 from training.outputs import Output
 from training.streaming.config import PlanConfig
 from training.streaming.index import Index
 from training.streaming.source import Source
 
+_PROBE = ".acetate-evaluate"
 PLAIN_WIDTH = 140
 """Columns of what is printed where there is no terminal."""
 
@@ -70,7 +72,8 @@ def evaluate(config: EvaluateConfig, console: Console | None = None) -> Results:
             judge.beside(Task.IMAGE_TO_LAYERS, layered.token_px, layered_method(config, layered))
     where = {"checkpoint": config.checkpoint, **about, "dataset": config.dataset, "fingerprint": index.fingerprint}
     settings = config.model_dump(mode="json", exclude={"storage_options"})
-    return Results({**where, "split": config.split, "settings": settings}, judge.sizes, judge.rows, judge.shown)
+    said = masked({**where, "split": config.split, "settings": settings})
+    return Results(said, judge.sizes, judge.rows, judge.shown)
 
 
 def device_of(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -104,8 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         changes = parse_assignments(arguments.set, "designs=20")
         config = EvaluateConfig.load(arguments.config, changes)
+        output = Output(config.out, config.storage_options)
+        _try(output)
         results = evaluate(config, errors)
-        write(results, Output(config.out, config.storage_options))
+        write(results, output)
     except (SettingsError, UsageError) as error:
         errors.print(f"error: {error}")
         return 2
@@ -116,13 +121,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _try(output: Output) -> None:
+    """Write a file and remove it, so that a folder that cannot be written to is told before the work, not after."""
+    output.write(_PROBE, b"")
+    output.remove(_PROBE)
+
+
 def _say(results: Results, config: EvaluateConfig) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     for table in printed(results):
         console.print(table)
-    for line in [*results.notes, READING, f"The page: {config.out.rstrip('/')}/{PAGE}"]:
+    for line in [*results.notes, READING, f"The page: {shown(config.out.rstrip('/'))}/{PAGE}"]:
         console.print(line)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from training.errors import UsageError
 from training.evaluation.frechet import Features
 from training.evaluation.stack import WHITE, Stack, cut, flattened
 from training.networks import imported
@@ -68,6 +69,9 @@ class PictureFeatures:
 
     The network takes float32 ``[N, 3, side, side]`` in 0..1, with sides brought to ``side`` px by antialiased bilinear
     resampling, and gives ``[N, F]``; how it normalises is its own affair.
+
+    Raises:
+        UsageError: on a call, it gives something else, or values that are not finite.
     """
 
     def __init__(
@@ -80,6 +84,11 @@ class PictureFeatures:
     def __call__(self, designs: Sequence[Stack]) -> Features:
         rows = [self.network(pictures).double().cpu() for pictures in self._batches(designs)]
         found: Features = torch.cat(rows).numpy()
+        if found.ndim != 2 or len(found) != len(designs) or not np.isfinite(found).all():
+            raise UsageError(
+                f"features: of {len(designs)} pictures the network made {list(found.shape)}, or values that are not "
+                "finite: it must give [N, F] of [N, 3, side, side]"
+            )
         return found
 
     def _batches(self, designs: Sequence[Stack]) -> Iterator[Tensor]:

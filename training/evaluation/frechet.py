@@ -53,25 +53,26 @@ def frechet_distance(one: Features, other: Features) -> float:
 def frechet_interval(
     one: Features, other: Features, *, draws: int = 200, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The distance with its bootstrap interval: both sets are drawn again, with replacement, ``draws`` times.
+    """The distance with its bootstrap interval. Row i of both sets is of the same design.
 
-    A drawn set is as far too large against the given one as that is against its population. The basic interval (Davison
-    and Hinkley, Bootstrap Methods, 1997, section 5.2) reflects the drawn distances at the given one and so takes this
-    bias off. It ends at 0.
+    Designs are drawn again, with replacement, ``draws`` times, the two rows of one together: what a method makes of a
+    design is like it, so that both sets err alike, and two sets drawn apart would differ by far more. A drawn set is as
+    far too large against the given one as that is against its population. The basic interval (Davison and Hinkley,
+    Bootstrap Methods, 1997, section 5.2) reflects the drawn distances at the given one and so takes this bias off. It
+    ends at 0.
 
     Raises:
-        ValueError: as ``frechet_distance``.
+        ValueError: as ``frechet_distance``, or the sets are not of as many designs.
     """
+    if len(one) != len(other):
+        raise ValueError(f"{len(one)} designs are not {len(other)} designs; an interval is of sets of the same ones")
     value = frechet_distance(one, other)
     rng = np.random.default_rng(seed)
-    drawn = [frechet_distance(*(_redrawn(features, rng) for features in (one, other))) for _ in range(draws)]
+    places = (rng.integers(len(one), size=len(one)) for _ in range(draws))
+    drawn = [frechet_distance(one[at], other[at]) for at in places]
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail]).tolist()
     return Interval(value, max(0.0, 2 * value - high), max(0.0, 2 * value - low))
-
-
-def _redrawn(features: Features, rng: np.random.Generator) -> Features:
-    return features[rng.integers(len(features), size=len(features))]
 
 
 def _factor(features: Features) -> Features:

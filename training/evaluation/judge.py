@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from rich.progress import Progress
 
 from model.tasks import Task
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.features import Extractor
-from training.evaluation.frechet import Features
 from training.evaluation.methods import Method
 from training.evaluation.results import Row, SetSize, Shown
 from training.evaluation.runs import Made
@@ -65,38 +65,29 @@ class Judge:
     def _judge(
         self, which: Which, groups: Sequence[Group], methods: Sequence[Method]
     ) -> list[tuple[str, list[Made], list[CaseScore]]]:
-        """The rows of a set; what is made by the methods whose results are shown."""
+        """The rows of a set; what is made by the methods whose results are shown, which alone is kept."""
         cases = [case for group in groups for case in group.cases]
-        true = self._features([case.truth for case in cases])
+        true = np.concatenate([self._features([case.truth for case in group.cases]) for group in groups])
         steps = self._steps(f"{cases[0].task}, {which}", len(cases) * len(methods))
         kept = []
         for method in methods:
-            began, made, scores = time.perf_counter(), [], []
+            began, made, scores, features = time.perf_counter(), [], [], []
             for group in groups:
                 some = method.make(group)
                 scores += [score(case, one) for case, one in zip(group.cases, some, strict=True)]
-                made += some
+                features.append(self._features(judged(group.cases, some)))
+                made += some if method.shown else []
                 steps(len(some))
-            self.rows.append(self._row(which, method, cases, made, scores, true))
+            values = values_of(scores) | distance(np.concatenate(features), true, alike=not method.control)
+            costs = {one.key: one.layers.cost for one in scores if one.layers is not None}
+            row = Row(cases[0].task, which, method.name, method.layout, len(cases), values, costs, method.control)
+            self.rows.append(row)
             took = time.perf_counter() - began
             how = "control" if method.control else f"{method.layout} layout"
             log.info("%s, %s: %s, %s, %.1f s", cases[0].task, which, method.name, how, took)
             if method.shown:
                 kept.append((method.name, made, scores))
         return kept
-
-    def _row(
-        self,
-        which: Which,
-        method: Method,
-        cases: Sequence[Case],
-        made: Sequence[Made],
-        scores: Sequence[CaseScore],
-        true: Features,
-    ) -> Row:
-        values = values_of(scores) | distance(self._features(judged(cases, made)), true)
-        costs = {one.key: one.layers.cost for one in scores if one.layers is not None}
-        return Row(cases[0].task, which, method.name, method.layout, len(cases), values, costs, method.control)
 
     def _steps(self, name: str, total: int) -> Callable[[int], None]:
         if self._progress is None:
@@ -108,14 +99,17 @@ class Judge:
 def _picked(
     which: Which, cases: Sequence[Case], candidates: Sequence[tuple[str, list[Made], list[CaseScore]]], number: int
 ) -> list[Shown]:
-    """The best and the worst cases by the last of the shown methods, and the first ones, whatever the method."""
+    """The best and the worst cases by the last of the shown methods, and the first ones, whatever the method.
+
+    Of few cases none is both among the best and the worst.
+    """
     _, _, scores = candidates[-1]
     order = sorted(range(len(cases)), key=lambda at: _badness(scores[at]))
     why: dict[int, list[str]] = {}
     for name, places in (
-        ("best", order[:number]),
-        ("worst", order[::-1][:number]),
-        ("first", range(min(number, len(cases)))),
+        ("best", order[: min(number, len(order) - len(order) // 2)]),
+        ("worst", order[::-1][: min(number, len(order) // 2)]),
+        ("first", range(min(number, len(order)))),
     ):
         for place in places:
             why.setdefault(place, []).append(name)

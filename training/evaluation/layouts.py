@@ -53,19 +53,22 @@ def found_boxes(picture: Tensor) -> list[Box]:
     return [Box(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in (places[at] for at in kept)]
 
 
-def detected(example: Example, group: Group, token_px: int) -> Example:
+def detected(example: Example, group: Group, token_px: int, overflow: bool = True) -> Example:
     """The example of image-to-layers with the layers that are found in what is given; the background fills the picture.
 
-    The tokens of the layers are 0: they are there to be made.
+    The tokens of the layers are 0: they are there to be made. ``overflow``: the canvas is that of the design, else its
+    picture is all there is of it.
     """
     own = example.regions
     pieces = torch.split(example.tokens, own.counts)
     designs, canvases, shown, tokens = [], [], [], []
     for number, case in enumerate(group.cases):
         composed = own.design.tolist().index(number)
-        box = _four(own.boxes[composed].tolist())
-        canvases.append((case.truth.canvas[0] // token_px, case.truth.canvas[1] // token_px))
-        regions = lay_out(Task.IMAGE_TO_LAYERS, [box, *_found(case, token_px)], canvases[-1], box)
+        x0, y0, x1, y1 = box = _four(own.boxes[composed].tolist())
+        width, height = case.truth.canvas
+        canvases.append((width // token_px, height // token_px) if overflow else (x1, y1))
+        found = [(x0 + left, y0 + top, x0 + right, y0 + bottom) for left, top, right, bottom in _found(case, token_px)]
+        regions = lay_out(Task.IMAGE_TO_LAYERS, [box, *found], canvases[-1], box)
         made = sum(region.tokens for region in regions[1:])
         designs.append(regions)
         shown.append(box)
@@ -75,10 +78,10 @@ def detected(example: Example, group: Group, token_px: int) -> Example:
 
 
 def _found(case: Case, token_px: int) -> list[TokenBox]:
-    """Boxes in tokens of the canvas."""
+    """Boxes in tokens of the picture."""
     box, picture = case.composed
-    shown = case.truth.shown
-    found = [one.shift(shown.x0, shown.y0) for one in found_boxes(picture[shown.within(box).slices])]
+    shown = case.truth.shown.within(box)
+    found = [one.shift(shown.x0, shown.y0) for one in found_boxes(picture[shown.slices])]
     return [(x0 // token_px, y0 // token_px, -(-x1 // token_px), -(-y1 // token_px)) for x0, y0, x1, y1 in found]
 
 

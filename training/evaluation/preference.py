@@ -1,7 +1,8 @@
 """A page on which people choose between two evaluations: ``python -m training.evaluation.preference A B --out DIR``.
 
-A and B are the folders of results. Of each design that both show, the merged pictures stand side by side, in an order
-that a seed draws and nobody is told; the names are told at the end, with the votes to keep as JSON.
+A and B are the folders of results. Of each design that both show as one of the first of its set, the merged pictures
+and the layers stand side by side, in an order that a seed draws and nobody is told; the names are told at the end, with
+the votes to keep as JSON.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class _Case(BaseModel):
     task: Task
     which: Which
     key: str
+    why: list[str]
     prompt: str
     pictures: dict[str, _Picture]
+    strips: dict[str, _Picture]
 
 
 class _Document(BaseModel):
@@ -56,7 +59,7 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The results in a folder, and the method of theirs that is compared."""
+    """The results in a folder, and the method of theirs that is compared, in the cases that no method chose."""
 
     source: Output
     method: str
@@ -75,14 +78,15 @@ class Side:
         except (ValidationError, TrainingError) as error:
             first = str(error).partition("\n")[0]
             raise UsageError(f"{url} holds no results of acetate evaluate ({first}): give its folder out") from None
-        names = list(dict.fromkeys(name for case in document.cases for name in case.pictures))
+        names = list(dict.fromkeys(name for case in document.cases for name in case.strips))
         models = [name for name in names if name.startswith("model")]
         chosen = method or (models[-1] if models else "")
         if chosen not in names:
             wanted = repr(chosen) if chosen else "a model"
             raise UsageError(f"{url} shows nothing of {wanted}; it has {', '.join(names) or 'no cases'}")
-        cases = {(case.task, case.which, case.key): case for case in document.cases if chosen in case.pictures}
-        return cls(folder, chosen, cases)
+        # Those that were chosen for being the best or the worst of one side would favour a side.
+        unchosen = [case for case in document.cases if "first" in case.why and chosen in case.strips]
+        return cls(folder, chosen, {(case.task, case.which, case.key): case for case in unchosen})
 
 
 def compare(one: Side, other: Side, names: tuple[str, str], out: Output, seed: int) -> int:
@@ -98,7 +102,7 @@ def compare(one: Side, other: Side, names: tuple[str, str], out: Output, seed: i
     for place in shared:
         case = one.cases[place]
         given = case.pictures.get("given")
-        both = [(side.source, side.cases[place].pictures[side.method].path) for side in (one, other)]
+        both = [(side, side.cases[place]) for side in (one, other)]
         cases.append(
             {
                 "task": case.task,
@@ -106,7 +110,8 @@ def compare(one: Side, other: Side, names: tuple[str, str], out: Output, seed: i
                 "key": case.key,
                 "prompt": case.prompt,
                 "given": _copied(one.source, given.path, out) if given else None,
-                "pictures": [_copied(source, path, out) for source, path in both],
+                "pictures": [_copied(side.source, own.pictures[side.method].path, out) for side, own in both],
+                "layers": [_copied(side.source, own.strips[side.method].path, out) for side, own in both],
             }
         )
     data: dict[str, Any] = {"seed": seed, "names": names, "cases": cases}
@@ -118,7 +123,7 @@ def compare(one: Side, other: Side, names: tuple[str, str], out: Output, seed: i
 def _copied(source: Output, path: str, out: Output) -> str:
     """A picture under a name that does not tell whose it is."""
     if not path.startswith(f"{PICTURES}/") or ".." in path:
-        raise UsageError(f"{source.source.url} names a picture {path[:100]!r}, which is not in its {PICTURES}")
+        raise UsageError(f"{source.source.shown} names a picture {path[:100]!r}, which is not in its {PICTURES}")
     pixels = source.source.read(path, MAX_PICTURE)
     name = f"{PICTURES}/{hashlib.sha256(pixels).hexdigest()[:16]}.png"
     out.write(name, pixels)

@@ -1,7 +1,7 @@
 """The results as files: JSON, a Markdown table, and a page of cases that opens from its folder, without a server.
 
 index.html, results.json, table.md and pictures/: of a case what was given, the true and the made merged pictures, and
-its layers, the true above the made.
+for each of those a strip of its layers, so that the true stand above the made.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def page(results: Results, cases: Sequence[dict[str, Any]]) -> str:
             reading=READING,
             tables=[_table(heading(task, which, rows), rows) for task, which, rows in results.tables()],
             sections=_sections(results, cases),
+            most_layers=MOST_LAYERS,
         )
     )
 
@@ -117,10 +118,10 @@ def _sections(results: Results, cases: Sequence[dict[str, Any]]) -> list[dict[st
     for task, which, rows in results.tables():
         own = [case for case in cases if (case["task"], case["which"]) == (task, which)]
         parts = []
-        for why, title in (("best", "Best"), ("worst", "Worst"), ("first", "First of the set")):
+        for why, title in (("best", "Best by {}"), ("worst", "Worst by {}"), ("first", "First of the set")):
             chosen = [case for case in own if case["why"][0] == why]
             if chosen:
-                parts.append({"title": title, "cases": chosen})
+                parts.append({"title": title.format(chosen[0]["chosen_by"]), "cases": chosen})
         if parts:
             out.append({"title": heading(task, which, rows), "parts": parts})
     return out
@@ -130,32 +131,37 @@ def _case(shown: Shown, number: int, output: Output) -> dict[str, Any]:
     """Write the pictures of a case; what a document says of it."""
     case, shown_box = shown.case, shown.case.truth.shown
     stem = f"{PICTURES}/{number:04d}-{case.key[:12]}"
-    pictures = {}
+    pictures, strips = {}, {}
     if LAYOUTS[case.task].composed_clean:
         pictures["given"] = _put(output, f"{stem}-given.png", flattened([case.composed], shown_box), "given")
-    pictures["truth"] = _put(output, f"{stem}-truth.png", _merged(case.truth), "truth")
-    for at, (name, made) in enumerate(shown.made.items()):
-        pictures[name] = _put(output, f"{stem}-made-{at}.png", _merged(made.stack), name)
-    last = _of_model(shown)
-    strip = _strip(case.truth, shown.made[last].stack, case.targets)
-    layers = _put(output, f"{stem}-layers.png", strip, f"layers: truth above, {last} below", shrink=False)
+    made = {name: one.stack for name, one in shown.made.items()}
+    area = union([shown_box, *(box for box, _ in case.truth.layers)]).intersect(case.truth.frame)
+    for at, (name, stack) in enumerate({"truth": case.truth, **made}.items()):
+        file = f"{stem}-made-{at - 1}" if at else f"{stem}-truth"
+        pictures[name] = _put(output, f"{file}.png", _merged(stack), name)
+        # Another model may have tokens of another size, and so the picture elsewhere on its canvas.
+        own = area.shift(stack.shown.x0 - shown_box.x0, stack.shown.y0 - shown_box.y0)
+        strip = _strip(stack, own, case.targets[:MOST_LAYERS])
+        strips[name] = _put(output, f"{file}-layers.png", strip, f"{name}, layer by layer", shrink=False)
     return {
         "task": case.task,
         "which": shown.which,
         "why": shown.why,
+        "chosen_by": _chosen_by(shown),
         "key": case.key,
         "prompt": case.prompt,
         "layers": len(case.targets),
         "scores": {name: _said(shown, name) for name in shown.made},
         "costs": {name: score.layers.cost for name, score in shown.scores.items() if score.layers},
         "pictures": {name: picture._asdict() for name, picture in pictures.items()},
-        "strip": layers._asdict(),
+        "strips": {name: picture._asdict() for name, picture in strips.items()},
     }
 
 
-def _of_model(shown: Shown) -> str:
-    """The last of the model's own methods, by which the case was chosen."""
-    return [name for name in shown.made if name.startswith("model")][-1]
+def _chosen_by(shown: Shown) -> str:
+    """The measure of the last of the model's own methods, by which a case is among the best or the worst."""
+    method = [name for name in shown.made if name.startswith("model")][-1]
+    return f"the {'cost' if shown.scores[method].layers is not None else 'merged PSNR'} of {method}"
 
 
 def _said(shown: Shown, method: str) -> str:
@@ -179,18 +185,14 @@ def _put(output: Output, name: str, pixels: Rgba, said: str, shrink: bool = True
     return Picture(name, said, *image.size)
 
 
-def _strip(true: Stack, made: Stack, targets: Sequence[int]) -> Rgba:
-    """The layers that were to be made, side by side, each at its place on the canvas; the true above the made."""
-    area = union([true.shown, *(box for box, _ in true.layers)]).intersect(true.frame)
-    places = list(targets)[:MOST_LAYERS]
+def _strip(stack: Stack, area: Box, places: Sequence[int]) -> Rgba:
+    """The layers at some ``places`` side by side, each where it is in an area of the canvas."""
     scale = min(SMALL / max(area.width, area.height), 2.0)
     width, height = max(1, round(area.width * scale)), max(1, round(area.height * scale))
-    out = np.zeros((2 * height + GAP, len(places) * (width + GAP) - GAP, 4), np.uint8)
-    for row, stack in enumerate((true, made)):
-        for column, place in enumerate(places):
-            if place < len(stack.layers):
-                y, x = row * (height + GAP), column * (width + GAP)
-                out[y : y + height, x : x + width] = _scaled(stack.layers[place], area, (width, height))
+    out = np.zeros((height, len(places) * (width + GAP) - GAP, 4), np.uint8)
+    for column, place in enumerate(places):
+        x = column * (width + GAP)
+        out[:, x : x + width] = _scaled(stack.layers[place], area, (width, height))
     return out
 
 

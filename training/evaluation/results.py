@@ -16,7 +16,10 @@ from training.evaluation.runs import Made
 from training.evaluation.scores import CaseScore, Values
 from training.evaluation.sets import Case, Which
 
-FORMAT = 1
+FORMAT = 2
+
+CLEARLY = 1.5
+"""How many times the cost the control must have for the model to look at what it is given."""
 
 COLUMNS: Mapping[str, tuple[str, int]] = {
     "cost": ("cost", 3),
@@ -48,7 +51,8 @@ READING = (
     "pixels outside the visible box. Edit: layer edit distance after so many merges. Control: the model is given the "
     "picture of another design. A crop wins the merged picture by construction. Text-to-layers has no true layers: the "
     "merged picture is compared with the composed one that the model made. Fréchet: distance of the made designs to "
-    "the true ones by their features; that of few designs is too large."
+    "the true ones by their features; that of few designs is too large, which its interval is corrected for, so "
+    "that it may lie below. 100 dB stand for pictures that are the same."
 )
 
 
@@ -139,13 +143,14 @@ class Results:
                 own = costs.get(row.method)
                 if row.control and own:
                     times = row.values["cost"] / own
-                    yield f"{task}, {which}, {row.method}: given another picture the cost is {times:.2f} times as high"
+                    note = f"{task}, {which}, {row.method}: given another picture the cost is {times:.2f} times as high"
+                    yield note if times >= CLEARLY else f"{note}, less than {CLEARLY}: it hardly looks at the picture"
 
 
 def heading(task: Task, which: Which, rows: Sequence[Row]) -> str:
     """The name of a table."""
-    said = {Which.INSIDE: "designs inside of their visible box", Which.OVERFLOW: "designs that overflow it"}
-    return f"{task}: {max(row.designs for row in rows)} {said[which]}"
+    said = {Which.INSIDE: "inside of", Which.OVERFLOW: "that overflow"}
+    return f"{task}: {max(row.designs for row in rows)} designs {said[which]} their visible box"
 
 
 def columns_of(rows: Iterable[Row], wanted: Iterable[str] = COLUMNS) -> list[str]:

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.errors import ModelError
 from model.pictures import Fit, refit
 from model.sampling import layered_shift
 from model.tasks import BACKGROUND, COMPOSED, LAYERED_INPUT
 from model.variants import Variant, visible_tokens
 from schemas.geometry import Box
+from training.errors import UsageError
 from training.evaluation.layouts import Layout, detected
 from training.evaluation.sets import Case, Group
 from training.evaluation.stack import Placed, Stack
@@ -54,6 +56,11 @@ class Runner:
         return variant_of(self.learner.transformer.config)
 
     @property
+    def overflows(self) -> bool:
+        """Its layers may reach out of the picture."""
+        return self.variant is Variant.MRT and self.learner.bundle.overflow
+
+    @property
     def token_px(self) -> int:
         return self.learner.codec.token_px
 
@@ -67,7 +74,7 @@ class Runner:
         """The layers of each case. ``shown``: other pictures that the model is given in place of the cases' own.
 
         Raises:
-            UsageError: the model does not know the task, or cannot take a design.
+            UsageError: the model does not know the task, cannot take a design, or makes of one what is no picture.
         """
         example = self._example(group, layout)
         if shown is not None:
@@ -84,11 +91,11 @@ class Runner:
     def _example(self, group: Group, layout: Layout) -> Example:
         """The designs as they are, but for their layout."""
         codec, variant, jittered = self.learner.codec, self.variant, layout is Layout.JITTERED
-        config = ExampleConfig(empty_prompt=0, coloured_ground=0, jitter=self.jitter)
+        config = ExampleConfig(empty_prompt=0, coloured_ground=0, jitter=self.jitter, overflow=self.overflows)
         example = prepare(
             group.batch, codec, config, seed=self.seed, device=self.device, variant=variant, evaluation=not jittered
         )
-        return detected(example, group, self.token_px) if layout is Layout.DETECTED else example
+        return detected(example, group, self.token_px, self.overflows) if layout is Layout.DETECTED else example
 
     def _given(self, example: Example, pictures: Sequence[Tensor]) -> Example:
         regions, t = example.regions, self.token_px
@@ -111,7 +118,7 @@ class Runner:
         kept = [row for row, condition in enumerate(regions.condition.tolist()) if not condition]
         boxes, layers, owners = regions.boxes.tolist(), regions.layer.tolist(), regions.design.tolist()
         out = []
-        for number, pictures in enumerate(decoded(self.learner, example, tokens_TC)):
+        for number, pictures in enumerate(self._decoded(example, tokens_TC)):
             case, rows = group.cases[number], [row for row in kept if owners[row] == number]
             x, y = (a - b for a, b in zip(case.truth.visible[:2], example.visible[number].tolist()[:2], strict=True))
             placed = {
@@ -121,6 +128,12 @@ class Runner:
             given = any(layers[row] == COMPOSED and bool(regions.clean[row]) for row in rows)
             out.append(self._of_case(case, placed, layout, None if given else placed[COMPOSED]))
         return out
+
+    def _decoded(self, example: Example, tokens_TC: Tensor) -> list[list[Tensor]]:
+        try:
+            return decoded(self.learner, example, tokens_TC)
+        except ModelError as error:
+            raise UsageError(f"checkpoint: of design {example.keys[0]} and those beside it: {error}") from error
 
     def _of_case(self, case: Case, placed: dict[int, Placed], layout: Layout, composed: Placed | None) -> Made:
         if layout is Layout.DETECTED:
@@ -136,9 +149,9 @@ class Runner:
         return Made(replace(case.truth, layers=layers), composed=composed)
 
     def _known(self, case: Case) -> list[int]:
-        """Places of the layers that the model has tokens for: those of MRT's, of the others what is in the picture."""
+        """Places of the layers that the model has tokens for: where they do not overflow, of what is in the picture."""
         layers = range(len(case.truth.layers))
-        if self.variant is Variant.MRT:
+        if self.overflows:
             return list(layers)
         visible = visible_tokens(torch.tensor([case.truth.visible], dtype=torch.float64), self.token_px)[0].tolist()
         picture = Box(*(side * self.token_px for side in visible))

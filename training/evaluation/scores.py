@@ -28,6 +28,10 @@ DRAWS = 2000
 CONFIDENCE = 0.95
 MOST_FEATURES = 256
 """Of a design, for which hundreds of distances take no more than seconds."""
+LEAST_DESIGNS = 3
+"""For each feature, for an interval: of fewer it is too narrow (of 20 designs by 16 features it holds in half of the
+cases).
+"""
 
 Values = dict[str, float]
 """A measure by its name; what does not apply is not there."""
@@ -110,13 +114,16 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def distance(made: Features, true: Features) -> Values:
-    """Fréchet's distance of the made designs to the true ones, with its interval where there are few features; nothing
-    of fewer than two designs.
+def distance(made: Features, true: Features, *, alike: bool = True) -> Values:
+    """Fréchet's distance of the made designs to the true ones; nothing of fewer than two.
+
+    It has its interval where that can be told: features are few, designs many to them, and what is made of a design is
+    ``alike`` it, not another one.
     """
     if len(made) < 2:
         return {}
-    if made.shape[1] > MOST_FEATURES:
+    features = made.shape[1]
+    if not alike or features > MOST_FEATURES or len(made) < LEAST_DESIGNS * features:
         return {"frechet": frechet_distance(made, true)}
     found = frechet_interval(made, true, confidence=CONFIDENCE)
     return {"frechet": found.value, "frechet_low": found.low, "frechet_high": found.high}

@@ -88,7 +88,7 @@ def choose(index: Index, plan: PlanConfig, designs: int, today: datetime.date | 
     found = survey(index, plan, DATA_SEED, 0, Steps(0, None))
     if len(found.rows) == 0:
         raise UsageError(
-            f"the split {plan.split!r} of {index.source.url} has no sample for {task}: "
+            f"the split {plan.split!r} of {index.source.shown} has no sample for {task}: "
             "leave the task out, or give another split"
         )
     order = np.argsort(hashed(found.keys, salt(DATA_SEED, 0, "benchmark")), kind="stable")

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+import torch
 import yaml
 
 from model.bundle import Bundle
 from model.tasks import Task
 from model.variants import SETTINGS, Variant
 from pipelines.storage import Store
+from tests.model.tiny_models import stock
 from tests.pipelines.dataset_builder import spoil_json
 from tests.training.evaluation import bench
 from training.errors import UsageError
+from training.evaluation import checkpoints
 from training.evaluation import evaluate as command
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.evaluate import evaluate
@@ -91,7 +97,7 @@ def test_text_to_layers_is_judged_by_its_own_picture_and_its_distribution(result
     rows = [one for one in results.rows if one.task is Task.TEXT_TO_LAYERS]
     assert {one.method for one in rows} == {"codec ceiling", "model, 1 step", "model, 2 steps"}
     for one in rows:
-        assert set(one.values) == {"merged_psnr", "merged_ssim", "frechet", "frechet_low", "frechet_high"}
+        assert set(one.values) == {"merged_psnr", "merged_ssim", "frechet"}
 
 
 @pytest.mark.parametrize("task", [Task.ADD_LAYER, Task.RESTYLE])
@@ -128,6 +134,23 @@ def test_qwen_image_layered_is_a_row_of_its_own(benchmark_url: str, checkpoint: 
     assert all("Qwen-Image-Layered, 2 steps" in shown.made for shown in found.shown)
 
 
+def test_a_model_without_overflow_makes_nothing_outside_of_the_picture(benchmark_url: str, tmp_path: Path) -> None:
+    replace(bench.bundle(), overflow=False).save(tmp_path / "framed")
+    changes: dict[str, Any] = {"steps": [1], "designs": 2}
+    found = evaluate(config(benchmark_url, tmp_path / "framed", tmp_path / "out", **changes))
+    assert found.about["overflow"] == "off"
+    ceiling, model = (row(found, method).values for method in ("codec ceiling", "model, 1 step"))
+    assert 0 < ceiling["cost"] < model["cost"]
+    assert ceiling["overflow_alpha_iou"] == model["overflow_alpha_iou"] == 0
+
+
+def test_the_weights_that_layered_began_with_are_refused(tmp_path: Path) -> None:
+    stock().save_pretrained(tmp_path / "transformer")
+    with pytest.raises(UsageError, match=r"began with: give Qwen/Qwen-Image-Layered") as caught:
+        checkpoints.layered(str(tmp_path), {}, tmp_path / "copy", torch.device("cpu"))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_command_writes_and_prints(
     benchmark_url: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,7 +159,7 @@ def test_the_command_writes_and_prints(
     path.write_text(yaml.safe_dump(settings))
     assert command.main([str(path), "--set", "designs=2", "--set", "steps=[1]"]) == 0
     printed = capsys.readouterr().out
-    assert "exact crop" in printed and "image-to-layers: 2 designs that overflow it" in printed
+    assert "exact crop" in printed and "image-to-layers: 2 designs that overflow their visible box" in printed
     document = json.loads((tmp_path / "out" / "results.json").read_text())
     assert document["about"]["fingerprint"] and document["about"]["variant"] == "mrt"
     assert {one["designs"] for one in document["sets"]} == {2}
@@ -146,8 +169,6 @@ def test_the_command_writes_and_prints(
 
 
 def test_a_checkpoint_on_a_store_is_fetched(benchmark_url: str, checkpoint: Path, tmp_path: Path) -> None:
-    import fsspec
-
     store = fsspec.filesystem("memory")
     store.put(f"{checkpoint}/", "/models/one/", recursive=True)
     found = evaluate(config(benchmark_url, "memory://models/one", tmp_path, steps=[1], layouts=["true"], designs=2))
@@ -198,6 +219,8 @@ def test_a_mistyped_key_and_values_that_do_not_fit_name_the_remedy(tmp_path: Pat
         ({"tasks": ["text-to-rgb"]}, "there is no benchmark for text-to-rgb"),
         ({"steps": [1, 1]}, "steps lists something twice"),
         ({"tasks": ["add-layer"], "layered": "a/b"}, "layered is a row of image-to-layers"),
+        ({"layouts": ["jittered"]}, "layouts is without true"),
+        ({"dataset": ""}, "dataset: String should have at least 1 character"),
     ):
         with pytest.raises(UsageError, match=said):
             config("data", "model", tmp_path, **changes)
@@ -212,3 +235,57 @@ def test_the_command_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_markdown_has_a_dash_where_a_measure_does_not_apply(results: Results) -> None:
     lines = [line for line in markdown(results).splitlines() if line.startswith("| model, 2 steps | detected")]
     assert lines and all(" – " in line for line in lines)
+
+
+def test_layouts_read_as_they_are_written_and_jitter_is_of_all_designs(tmp_path: Path) -> None:
+    read = config("data", "model", tmp_path, **yaml.safe_load("{layouts: [true, jittered], jitter: {grow: 2}}"))
+    assert read.layouts == [Layout.TRUE, Layout.JITTERED]
+    assert (read.jitter.share, read.jitter.grow) == (1, 2)
+    assert config("data", "model", tmp_path, jitter={"share": 0.5}).jitter.share == 0.5
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(
+    benchmark_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    settings = config(benchmark_url, "no checkpoint", tmp_path / "file").model_dump(mode="json")
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump(settings))
+    assert command.main([str(tmp_path / "evaluate.yaml")]) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_model_that_has_diverged_is_told_in_one_line(benchmark_url: str, checkpoint: Path, tmp_path: Path) -> None:
+    broken = bench.bundle()
+    with torch.no_grad():
+        broken.transformer.proj_out.bias.fill_(math.nan)
+    broken.save(tmp_path / "broken")
+    with pytest.raises(UsageError, match="the model that made them has diverged"):
+        evaluate(config(benchmark_url, tmp_path / "broken", tmp_path / "out", steps=[1], designs=2))
+
+
+def test_what_opens_a_store_is_not_written_down(benchmark_url: str, checkpoint: Path, tmp_path: Path) -> None:
+    fsspec.filesystem("memory").put(f"{checkpoint}/", "/user:secret@host/model/", recursive=True)
+    changes: dict[str, Any] = {"steps": [1], "designs": 1, "layouts": ["true"], "storage_options": {}}
+    found = evaluate(config(benchmark_url, "memory://user:secret@host/model", tmp_path, **changes))
+    assert found.about["checkpoint"] == "memory://***@host/model"
+    assert b"secret" not in found.to_json([])
+
+
+def test_a_control_that_is_hardly_worse_is_told() -> None:
+    def rows(cost: float) -> list[Row]:
+        own, control = (
+            Row(Task.IMAGE_TO_LAYERS, Which.INSIDE, "model, 1 step", Layout.TRUE, 9, {"cost": value}, {}, control)
+            for value, control in ((0.2, False), (cost, True))
+        )
+        return [own, control]
+
+    (clear,), (faint,) = (Results({}, [], rows(cost), []).notes for cost in (0.4, 0.24))
+    assert clear.endswith("2.00 times as high")
+    assert faint.endswith("1.20 times as high, less than 1.5: it hardly looks at the picture")
+
+
+def test_the_readme_has_every_key() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("\n## Evaluate")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == set(EvaluateConfig.model_fields)

@@ -63,6 +63,15 @@ class Means(nn.Module):
         return torch.cat([pictures.mean(dim=(2, 3)), size], dim=1)
 
 
+class Scale(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.factor
+
+
 def network() -> nn.Module:
     return Means()
 
@@ -74,6 +83,17 @@ def test_pictures_go_through_a_network_one_size_for_all() -> None:
     assert found.shape == (5, 4)
     assert (found[:, 3] == 32).all()
     assert found[:, :3] == pytest.approx(design_features(designs)[:, :3], abs=0.05)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_told(factor: float) -> None:
+    with pytest.raises(UsageError, match="or values that are not finite"):
+        PictureFeatures(nn.Sequential(Means(), Scale(factor)), side=16)([random_stack(0, 2)])
+
+
+def test_features_of_another_shape_are_told() -> None:
+    with pytest.raises(UsageError, match=r"of 1 pictures the network made \[1, 3, 16, 16\]"):
+        PictureFeatures(nn.Identity(), side=16)([random_stack(0, 2)])
 
 
 def test_an_extractor_is_named() -> None:

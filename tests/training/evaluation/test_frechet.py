@@ -78,6 +78,23 @@ def test_the_interval_takes_off_what_few_samples_add() -> None:
     assert hits >= 16
 
 
+def test_the_interval_holds_the_distance_of_sets_of_the_same_designs() -> None:
+    """What is made of a design is like it; drawn apart, the two sets would be far further from each other."""
+    hits = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        true = rng.normal(size=(100, 8))
+        made = true + [0.1] + 0.1 * rng.normal(size=true.shape)
+        found = frechet_interval(made, true, draws=60, seed=seed)
+        hits += found.low <= 8 * (0.1**2 + (1.01**0.5 - 1) ** 2) <= found.high
+    assert hits >= 16
+
+
+def test_an_interval_is_of_sets_of_the_same_designs() -> None:
+    with pytest.raises(ValueError, match="5 designs are not 4 designs"):
+        frechet_interval(np.zeros((5, 3)), np.zeros((4, 3)))
+
+
 def test_of_one_population_the_interval_begins_at_nothing() -> None:
     found = frechet_interval(normal(1, 50, [0.0] * 4, [1.0] * 4), normal(2, 50, [0.0] * 4, [1.0] * 4), draws=50)
     assert found.value > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -42,10 +43,12 @@ def test_specks_and_more_than_a_model_takes_are_left_out() -> None:
     assert len(found_boxes(picture(*grid, side=80))) == MOST
 
 
-def test_the_regions_are_the_background_and_what_was_found(benchmark_url: str) -> None:
+@pytest.mark.parametrize("overflow", [True, False])
+def test_the_regions_are_the_background_and_what_was_found(benchmark_url: str, overflow: bool) -> None:
     for group in bench.groups(benchmark_url):
-        example = prepare(group.batch, codec(), ExampleConfig(), seed=0, device="cpu", evaluation=True)
-        found = detected(example, group, TOKEN_PX)
+        config = ExampleConfig(overflow=overflow)
+        example = prepare(group.batch, codec(), config, seed=0, device="cpu", evaluation=True)
+        found = detected(example, group, TOKEN_PX, overflow)
         regions = found.regions
         assert found.keys == example.keys and len(found.tokens) == regions.tokens
         for number, case in enumerate(group.cases):
@@ -54,7 +57,8 @@ def test_the_regions_are_the_background_and_what_was_found(benchmark_url: str) -
             assert layers == [COMPOSED, BACKGROUND, *range(2, len(own))]
             assert regions.clean[own].tolist() == [True] + [False] * (len(own) - 1)
             boxes = [Box(*(side * TOKEN_PX for side in regions.boxes[row].tolist())) for row in own]
-            assert boxes[0] == boxes[1] == case.composed[0]
+            composed = case.composed[0]
+            assert boxes[0] == boxes[1] == (composed if overflow else composed.within(composed))
             assert all(boxes[0].contains(box) for box in boxes[2:])
         given = regions.of_tokens(regions.clean)
         assert torch.equal(found.tokens[given], example.tokens[example.regions.of_tokens(example.regions.clean)])

@@ -20,12 +20,16 @@ DESIGNS = 12
 
 
 def results(root: Path, shade: int, designs: int = DESIGNS, path: str = "pictures/{}.png") -> Path:
-    """Results of which each design's picture has a colour of its own."""
+    """Results of which each design's pictures have colours of its own; half as many more are not of the first."""
     (root / "pictures").mkdir(parents=True)
     cases = []
-    for number in range(designs):
-        for name, colour in ((f"{number}-given", (0, 0, number, 255)), (f"{number}-made", (shade, number, 0, 255))):
-            Image.new("RGBA", (8, 8), colour).save(root / "pictures" / f"{name}.png")
+    for number in range(designs + designs // 2):
+        for name, colour in (
+            (f"{number}-given", (0, 0, number, 255)),
+            (f"{number}-made", (shade, number, 0, 255)),
+            (f"{number}-layers", (shade, number, 1, 255)),
+        ):
+            Image.new("RGBA", (900 if "layers" in name else 8, 8), colour).save(root / "pictures" / f"{name}.png")
         pictures = {
             name: {"path": path.format(f"{number}-{kind}")}
             for name, kind in (("given", "given"), ("model, 8 steps", "made"))
@@ -34,12 +38,14 @@ def results(root: Path, shade: int, designs: int = DESIGNS, path: str = "picture
             {
                 "task": "image-to-layers",
                 "which": "inside",
+                "why": ["best", "first"] if number < designs else ["best"],
                 "key": f"{number:032x}",
                 "prompt": "a </script> sun",
                 "pictures": pictures,
+                "strips": {"model, 8 steps": {"path": path.format(f"{number}-layers")}},
             }
         )
-    (root / "results.json").write_text(json.dumps({"format": 1, "cases": cases, "rows": []}))
+    (root / "results.json").write_text(json.dumps({"format": 2, "cases": cases, "rows": []}))
     return root
 
 
@@ -64,10 +70,11 @@ def test_the_page_is_whole_and_names_of_pictures_tell_nothing(page: Path) -> Non
     assert (said["seed"], said["names"], len(said["cases"])) == (5, ["ours", "theirs"], DESIGNS)
     for number, case in enumerate(said["cases"]):
         assert case["prompt"] == "a </script> sun"
-        for path, colour in zip([case["given"], *case["pictures"]], [(0, 0), (10, number), (200, number)], strict=True):
+        colours = [(0, 0, number), (10, number, 0), (200, number, 0), (10, number, 1), (200, number, 1)]
+        for path, colour in zip([case["given"], *case["pictures"], *case["layers"]], colours, strict=True):
             assert re.fullmatch(r"pictures/[0-9a-f]{16}\.png", path)
             with Image.open(page / path) as image:
-                assert image.getpixel((0, 0))[:2] == colour  # type: ignore[index]
+                assert image.getpixel((0, 0))[:3] == colour  # type: ignore[index]
 
 
 def test_votes_are_counted_for_what_was_shown(page: Path, tmp_path: Path) -> None:
@@ -80,6 +87,8 @@ def test_votes_are_counted_for_what_was_shown(page: Path, tmp_path: Path) -> Non
         for number in range(DESIGNS):
             shown = browser.evaluate("document.getElementById('left').getAttribute('src')")
             lefts.append(said["cases"][number]["pictures"].index(shown))
+            layers = browser.evaluate("document.getElementById('left-layers').getAttribute('src')")
+            assert said["cases"][number]["layers"].index(layers) == lefts[-1]
             ours = "1" if lefts[-1] == 0 else "2"
             key = ours if number < 7 else "0"
             browser.evaluate(f"document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}))")
@@ -110,7 +119,7 @@ def test_mistakes_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no results of acetate evaluate"):
         Side.open(str(tmp_path / "nowhere"))
     one = results(tmp_path / "one", 1)
-    with pytest.raises(UsageError, match="shows nothing of 'model, 2 steps'; it has given, model, 8 steps"):
+    with pytest.raises(UsageError, match="shows nothing of 'model, 2 steps'; it has model, 8 steps"):
         Side.open(str(one), "model, 2 steps")
     outside = results(tmp_path / "outside", 1, path="../{}.png")
     with pytest.raises(UsageError, match="which is not in its pictures"):

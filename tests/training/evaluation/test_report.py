@@ -18,6 +18,8 @@ from training.evaluation.config import EvaluateConfig
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import MOST_LAYERS, SMALL, write
 from training.evaluation.results import Results
+from training.evaluation.runs import Made
+from training.evaluation.sets import Which
 from training.outputs import Output
 
 HOSTILE = '<script>alert("x")</script> & "quotes" \ud800'
@@ -70,7 +72,8 @@ def test_cases_are_the_best_the_worst_and_the_first(results: Results, folder: Pa
         if costs:
             ordered = sorted(costs, key=costs.__getitem__)
             assert [case["key"] for case in own if "best" in case["why"]] == ordered[:2]
-            assert {case["key"] for case in own if "worst" in case["why"]} == set(ordered[-2:])
+            assert {case["key"] for case in own if "worst" in case["why"]} == set(ordered[2:][-2:])
+            assert {case["chosen_by"] for case in own} == {"the cost of model, 2 steps"}
             assert [case["costs"]["model, 2 steps"] for case in own if "best" in case["why"]] == sorted(costs.values())[
                 :2
             ]
@@ -80,7 +83,8 @@ def test_pictures_are_what_they_are_said_to_be(results: Results, folder: Path) -
     for shown, case in zip(results.shown, document(folder)["cases"], strict=True):
         given = case["task"] == Task.IMAGE_TO_LAYERS
         assert list(case["pictures"]) == [*(["given"] if given else []), "truth", "model, 1 step", "model, 2 steps"]
-        for picture in [*case["pictures"].values(), case["strip"]]:
+        assert list(case["strips"]) == ["truth", "model, 1 step", "model, 2 steps"]
+        for picture in [*case["pictures"].values(), *case["strips"].values()]:
             with Image.open(folder / picture["path"]) as image:
                 assert image.size == (picture["width"], picture["height"]) and image.mode == "RGBA"
         if given:
@@ -88,7 +92,21 @@ def test_pictures_are_what_they_are_said_to_be(results: Results, folder: Path) -
                 visible = shown.case.truth.shown
                 assert image.size == (visible.width, visible.height)
                 assert image.getextrema()[3] == (255, 255)
-        assert case["strip"]["height"] <= 2 * SMALL + 4 and len(shown.case.targets) <= MOST_LAYERS
+        strips = [(strip["width"], strip["height"]) for strip in case["strips"].values()]
+        assert len(set(strips)) == 1 and strips[0][1] <= SMALL and len(shown.case.targets) <= MOST_LAYERS
+
+
+def test_layers_are_where_they_are_whatever_the_canvas(results: Results, tmp_path: Path) -> None:
+    """A model with other tokens has another canvas around the same picture."""
+    shown = next(one for one in results.shown if one.which is Which.OVERFLOW)
+    stack = shown.case.truth
+    layers = [(box.shift(8, 8), picture) for box, picture in stack.layers]
+    visible = tuple(side + 8 for side in stack.visible)
+    other = replace(stack, layers=layers, visible=visible, canvas=(stack.canvas[0] + 8, stack.canvas[1] + 8))
+    moved = replace(shown, made={name: Made(other) for name in shown.made})
+    write(replace(results, shown=[moved]), Output(str(tmp_path)))
+    strips = document(tmp_path)["cases"][0]["strips"].values()
+    assert len({(tmp_path / strip["path"]).read_bytes() for strip in strips}) == 1
 
 
 def test_what_comes_from_outside_is_escaped(results: Results, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,8 +24,9 @@ from training.sampled import Sampler
 SAMPLER = Sampler(steps=2, guidance=Guidance(1.0))
 
 
-def runner(variant: Variant = Variant.MRT, **changes: object) -> Runner:
-    return Runner(Learner(bench.bundle(**SETTINGS[variant])).eval(), torch.device("cpu"), **changes)  # type: ignore[arg-type]
+def runner(variant: Variant = Variant.MRT, overflow: bool = True, **changes: object) -> Runner:
+    bundle = replace(bench.bundle(**SETTINGS[variant]), overflow=overflow)
+    return Runner(Learner(bundle).eval(), torch.device("cpu"), **changes)  # type: ignore[arg-type]
 
 
 def same(one: Made, other: Made) -> bool:
@@ -95,13 +98,19 @@ def test_given_layers_stay_exact(benchmark_url: str, task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "task"), [(Variant.LAYERED, Task.IMAGE_TO_LAYERS), (Variant.ART, Task.TEXT_TO_LAYERS)]
+    ("variant", "task"),
+    [
+        (Variant.LAYERED, Task.IMAGE_TO_LAYERS),
+        (Variant.ART, Task.TEXT_TO_LAYERS),
+        (Variant.MRT, Task.TEXT_TO_LAYERS),
+        (Variant.MRT, Task.IMAGE_TO_LAYERS),
+    ],
 )
 def test_models_of_the_picture_alone_leave_what_lies_outside_transparent(
     benchmark_url: str, variant: Variant, task: Task
 ) -> None:
-    model = runner(variant, layered_shift=variant is Variant.LAYERED)
-    assert model.variant is variant
+    model = runner(variant, overflow=False, layered_shift=variant is Variant.LAYERED)
+    assert model.variant is variant and not model.overflows
     for group in bench.groups(benchmark_url, task=task):
         ceiling = model.ceiling(group)
         for case, made, best in zip(group.cases, model.run(group, SAMPLER), ceiling, strict=True):
@@ -114,3 +123,28 @@ def test_models_of_the_picture_alone_leave_what_lies_outside_transparent(
                 inner = Box(part.x0 + 1, part.y0 + 1, part.x1 - 1, part.y1 - 1)  # edges of the picture are cut finer
                 if not inner.empty:
                     assert torch.equal(picture[inner.within(box).slices], true[inner.within(true_box).slices])
+
+
+@pytest.mark.parametrize("task", [Task.ADD_LAYER, Task.RESTYLE])
+def test_without_overflow_what_is_given_stays_exact_and_what_is_made_is_in_the_picture(
+    benchmark_url: str, task: Task
+) -> None:
+    model = runner(overflow=False)
+    for group in bench.groups(benchmark_url, task=task):
+        for case, made in zip(group.cases, model.run(group, SAMPLER), strict=True):
+            x0, y0, x1, y1 = case.truth.shown
+            picture_box = Box(x0 - TOKEN_PX, y0 - TOKEN_PX, x1 + TOKEN_PX, y1 + TOKEN_PX)
+            for place, ((box, ours), (_, true)) in enumerate(zip(made.stack.layers, case.truth.layers, strict=True)):
+                given = place not in case.targets
+                assert torch.equal(ours, true) if given else picture_box.contains(box) or ours.eq(0).all()
+
+
+def test_without_overflow_layouts_that_are_not_the_true_one_are_of_the_picture_too(benchmark_url: str) -> None:
+    whole, framed = runner(), runner(overflow=False)
+    for group in bench.groups(benchmark_url):
+        detected = [model.run(group, SAMPLER, Layout.DETECTED) for model in (whole, framed)]
+        moved = framed.run(group, SAMPLER, Layout.JITTERED)
+        for case, one, other, jittered in zip(group.cases, *detected, moved, strict=True):
+            assert [box for box, _ in one.stack.layers] == [box for box, _ in other.stack.layers]
+            made = [box for box, picture in jittered.stack.layers if picture.any()]
+            assert made and all(case.composed[0].contains(box) for box in made)

@@ -22,8 +22,10 @@ function show() {
   at("prompt").textContent = design.prompt;
   at("given-side").hidden = design.given === null;
   if (design.given !== null) at("given").src = design.given;
-  at("left").src = design.pictures[order[0]];
-  at("right").src = design.pictures[order[1]];
+  for (const [side, number] of [["left", order[0]], ["right", order[1]]]) {
+    at(side).src = design.pictures[number];
+    at(`${side}-layers`).src = design.layers[number];
+  }
   at("back").disabled = place === 0;
 }
 
