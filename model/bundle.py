@@ -52,7 +52,10 @@ _TRANSFORMER = Kind("model.transformer", "RegionTransformer", ("dtype", "device"
 
 
 class Manifest(BaseModel):
-    """What ``acetate.json`` says. ``preset``: the name of the settings that the transformer began as."""
+    """What ``acetate.json`` says. ``preset``: the name of the settings that the transformer began as.
+
+    ``overflow``: it was trained on layers as far as they reach, else on their part in the picture.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,11 +63,12 @@ class Manifest(BaseModel):
     codec: Literal["pca", "gray", "rgba", "joint"]
     text: Literal["bytes", "qwen"]
     preset: Annotated[str, Field(max_length=100)] | None = None
+    overflow: bool = True
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A transformer, and the codec and the text encoder that it was trained with.
+    """A transformer, and the codec and the text encoder that it was trained with; ``overflow`` as in ``Manifest``.
 
     Raises:
         CodecError: the codec makes tokens of another width.
@@ -75,6 +79,7 @@ class Bundle:
     codec: LayerCodec
     text: TextEncoder
     preset: str | None = None
+    overflow: bool = True
 
     def __post_init__(self) -> None:
         config = self.transformer.config
@@ -102,6 +107,7 @@ class Bundle:
                 "codec": _kind(self.codec, CODECS),
                 "text": _kind(self.text, TEXTS),
                 "preset": self.preset,
+                "overflow": self.overflow,
             }
         )
         with whole_folder(Path(folder).absolute()) as temporary:
@@ -112,11 +118,17 @@ class Bundle:
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        cls,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        transformer_device: torch.device | str | None = None,
     ) -> Bundle:
         """Read a folder that ``save`` wrote: safetensors only, and no code is run from it.
 
-        ``dtype``: of the transformer and the text encoder; a codec is float32.
+        ``dtype``: of the transformer and the text encoder, whatever they are stored in; a codec is float32.
+        ``transformer_device``: where it is another than that of the rest; on ``meta`` it has no weights.
 
         Raises:
             CheckpointError: it is no checkpoint, a damaged one, or of parts that do not fit.
@@ -128,15 +140,20 @@ class Bundle:
         manifest: Manifest = read(folder / MANIFEST, Manifest)
         torch.empty(0, device=device)  # a device that is not there is no fault of the folder
         options = {"dtype": dtype, "device": device, "local_files_only": True}
-        parts = {"transformer": _TRANSFORMER, "codec": CODECS[manifest.codec], "text": TEXTS[manifest.text]}
-        for name in parts:
+        parts = {"codec": CODECS[manifest.codec], "text": TEXTS[manifest.text]}
+        for name in ("transformer", *parts):
             if not (folder / name).is_dir():  # for a path that is none, a library would ask a hub
                 raise CheckpointError(f"{folder / name} is missing: the checkpoint is not whole; copy it again")
             check_files(folder / name)
-        check_part(folder / "transformer", RegionTransformer, TransformerSettings, also=POOLED)
+        settings = check_part(folder / "transformer", RegionTransformer, TransformerSettings, also=POOLED)
+        where = torch.device(device if transformer_device is None else transformer_device)
+        if where.type == "meta":
+            transformer = RegionTransformer.without_weights(settings)
+        else:
+            transformer = _load(_TRANSFORMER, folder / "transformer", {**options, "device": where})
         loaded = {name: _load(kind, folder / name, options) for name, kind in parts.items()}
         try:
-            return cls(**loaded, preset=manifest.preset)
+            return cls(transformer, **loaded, preset=manifest.preset, overflow=manifest.overflow)
         except (CheckpointError, CodecError) as error:
             raise type(error)(f"{folder}: {error}") from None
 

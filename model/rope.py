@@ -17,8 +17,9 @@ MAX_POSITION = 4096
 def rotations(positions_T3: Tensor, axes: Sequence[int], theta: float) -> Tensor:
     """The turns of integer positions, one for each pair of channels: complex64 ``[T, K / 2]``, of length 1.
 
-    ``axes``: dims of a head for each axis, even, together K. The angles are those of diffusers' tables bit by bit,
-    since both are the same product of the same floats; a slice of a grid has a slice of the grid's rotations.
+    ``axes``: dims of a head for each axis, even, together K; one of 0 tells no positions on that axis apart. The angles
+    are those of diffusers' tables bit by bit, since both are the same product of the same floats; a slice of a grid has
+    a slice of the grid's rotations.
     """
     device = positions_T3.device
     angles = []

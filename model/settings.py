@@ -49,6 +49,7 @@ _Width = Annotated[int, Field(strict=True, ge=1, le=MAX_WIDTH)]
 _Side = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 _Index = Annotated[int, Field(strict=True, ge=0, le=2**24)]
 _Axis = Annotated[int, Field(strict=True, ge=2, le=1024, multiple_of=2)]
+_LayerAxis = Annotated[int, Field(strict=True, ge=0, le=1024, multiple_of=2)]
 _Std = Annotated[float, Field(strict=True, ge=STD_RANGE[0], le=STD_RANGE[1], allow_inf_nan=False)]
 _Theta = Annotated[float, Field(strict=True, ge=1, le=1e9, allow_inf_nan=False)]
 _Factor = Annotated[float, Field(strict=True, gt=0, le=1024, allow_inf_nan=False)]
@@ -73,7 +74,11 @@ class _Rotary(BaseModel):
 
 
 class TransformerSettings(_Rotary):
-    """Of ``RegionTransformer``, all of whose sizes must be said."""
+    """Of ``RegionTransformer``, all of whose sizes must be said.
+
+    The layer axis may have 0 dims: ART's ablation of positions in the plane alone, where nothing tells two layers apart
+    that lie at one place.
+    """
 
     num_layers: _Blocks
     num_attention_heads: _Heads
@@ -82,7 +87,7 @@ class TransformerSettings(_Rotary):
     out_channels: _Side | None = None
     patch_size: _Patch
     joint_attention_dim: _Side
-    axes_dims_rope: tuple[_Axis, _Axis, _Axis]
+    axes_dims_rope: tuple[_LayerAxis, _Axis, _Axis]
     guidance_embeds: _Switch = False
     zero_cond_t: _Switch = False
     use_additional_t_cond: _Switch = False
@@ -273,8 +278,9 @@ def check_part(
     also: Collection[str] = (),
     drops: bool = False,
     **where: Any,
-) -> None:
-    """Before a ``part`` of diffusers' kind is loaded from a folder or a hub repository: its files and its settings.
+) -> Mapping[str, Any]:
+    """Before a ``part`` of diffusers' kind is loaded from a folder or a hub repository: its files and its settings,
+    which it gives.
 
     ``also``: settings that it does not know and that do no harm. ``drops``: it may be of a newer or another program,
     all of whose settings that the part does not know are dropped, but no quantizer. ``where``: others of ``WHERE``.
@@ -285,13 +291,14 @@ def check_part(
     if Path(path).is_dir():
         folder = Path(path) / (subfolder or "")
         check_files(folder)
-        settings = read(folder / "config.json", dict[str, Any])
+        settings: Mapping[str, Any] = read(folder / "config.json", dict[str, Any])
     else:
         settings = part.load_config(path, subfolder=subfolder, **where)
     known = {*_own(part), *also}
     if drops:
         known.update(name for name in settings if name[:1] != "_" and name != "quantization_config")
     check_settings(settings, bounds, f"{path}/{subfolder}" if subfolder else path, known)
+    return settings
 
 
 def drop_unknown(model: Any) -> None:

@@ -6,7 +6,7 @@ model, H heads, K head dim, B rows of modulation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -27,6 +27,9 @@ from model.settings import STD_RANGE, drop_unknown
 
 NEW_PARAMETERS = ("cond_token_embed", "layer_embed")
 """What Qwen-Image's checkpoints lack. They begin at 0, which changes nothing."""
+
+KIND_EMBED = "time_text_embed.addition_t_embedding.weight"
+"""What tells RGB from RGBA pictures. Qwen-Image lacks it too, and where it is asked for it begins at 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +177,8 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
     def from_pretrained(cls, path: Any, **options: Any) -> Self:
         """Load a folder or a hub repository of ours or of diffusers' Qwen-Image.
 
-        Settings that are none of this class are not kept: saved, they would be refused.
+        Settings that are none of this class are not kept: saved, they would be refused. ``use_additional_t_cond`` asked
+        for here makes Qwen-Image's weights those that Qwen-Image-Layered began with.
 
         Raises:
             CheckpointError: it lacks parameters that are not new, or has some of another shape.
@@ -185,7 +189,15 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
         for name, has, wants in found["mismatched_keys"]:
             shapes = f"shape {list(has)}, these settings want {list(wants)}"
             raise CheckpointError(f"{name} in the checkpoint has {shapes}; load it with its own settings")
-        model._complete(found["missing_keys"])
+        model._complete(found["missing_keys"], (KIND_EMBED,) if options.get("use_additional_t_cond") else ())
+        drop_unknown(model)
+        return model
+
+    @classmethod
+    def without_weights(cls, settings: Mapping[str, Any]) -> Self:
+        """One of these settings on the meta device, for weights to come; of settings, it keeps those of this class."""
+        with torch.device("meta"):
+            model: Self = cls.from_config(dict(settings))
         drop_unknown(model)
         return model
 
@@ -310,11 +322,13 @@ class RegionTransformer(QwenImageTransformer2DModel):  # type: ignore[misc]
                     width = mod.out_features // 6
                     nn.init.constant_(mod.bias[(3 * half + 2) * width : (3 * half + 3) * width], gate)
 
-    def _complete(self, missing: Sequence[str]) -> None:
-        """Give new parameters, which diffusers leaves on the meta device, their zeros."""
-        if strange := sorted(set(missing) - set(NEW_PARAMETERS)):
+    def _complete(self, missing: Sequence[str], asked: Sequence[str]) -> None:
+        """Give new parameters, and others ``asked`` for, their zeros; diffusers leaves them on the meta device."""
+        if strange := sorted(set(missing) - {*NEW_PARAMETERS, *asked}):
             more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
             raise CheckpointError(f"the checkpoint lacks {', '.join(strange[:3])}{more}; it is of another model")
         for name in missing:
-            old, like = getattr(self, name), self.img_in.weight
-            setattr(self, name, nn.Parameter(torch.zeros(old.shape, dtype=like.dtype, device=like.device)))
+            part, _, own = name.rpartition(".")
+            owner, like = self.get_submodule(part), self.img_in.weight
+            zeros = torch.zeros(getattr(owner, own).shape, dtype=like.dtype, device=like.device)
+            setattr(owner, own, nn.Parameter(zeros))

@@ -44,11 +44,13 @@ SETTINGS: dict[Variant, dict[str, Any]] = {
 """What a variant sets in the configuration of a ``RegionTransformer``."""
 
 
-def pretrained(path: Any, variant: Variant, **options: Any) -> RegionTransformer:
+def pretrained(path: Any, variant: Variant, *, empty: bool = False, **options: Any) -> RegionTransformer:
     """The transformer of a pipeline's folder or hub repository, as diffusers lays it out, set up as a variant.
 
-    ``path``: Qwen/Qwen-Image for MRT and ART, Qwen/Qwen-Image-Layered for the last. ``options``: of
-    ``from_pretrained``. What a variant has beside the weights begins at 0, which changes nothing.
+    ``path``: Qwen/Qwen-Image, or Qwen/Qwen-Image-Layered to go on from where that was released. ``options``: of
+    ``from_pretrained``. What a variant has beside the weights begins at 0, which changes nothing: with Qwen-Image's
+    weights each draws the pictures of Qwen-Image until it is trained. ``empty``: it is on the meta device, without
+    weights, which are not looked at.
 
     Raises:
         CheckpointError: there is no such transformer, it is damaged, or the weights are not those of the variant.
@@ -56,8 +58,12 @@ def pretrained(path: Any, variant: Variant, **options: Any) -> RegionTransformer
     settings = {"subfolder": "transformer", **SETTINGS[variant], **options}
     where = {name: settings[name] for name in WHERE if name in settings}
     with loading(f"no transformer of Qwen-Image at {path}"):
-        check_part(path, RegionTransformer, TransformerSettings, drops=True, **where)
-        model: RegionTransformer = RegionTransformer.from_pretrained(path, **settings)
+        found = check_part(path, RegionTransformer, TransformerSettings, drops=True, **where)
+        if empty:
+            changes = {name: value for name, value in settings.items() if name not in where}
+            model: RegionTransformer = RegionTransformer.without_weights({**found, **changes})
+        else:
+            model = RegionTransformer.from_pretrained(path, **settings)
     return model
 
 

@@ -30,8 +30,8 @@ def load_settings(
     """Read a YAML file and lay ``overrides`` (dotted keys) over it.
 
     Raises:
-        SettingsError, or ``error`` in its place: no such file, no YAML mapping, an unknown key (the nearest known one is
-            named), a value that does not fit.
+        SettingsError, or ``error`` in its place: no such file, no YAML mapping, an unknown key (the nearest known one
+            is named), a value that does not fit.
     """
     try:
         return _loaded(model, path, overrides)

@@ -21,7 +21,7 @@ from model.errors import ModelError
 from model.layouts import full_canvas
 from model.pictures import BoxPx, Colour, Fit, clip, flatten, given_picture, refit
 from model.regions import Regions
-from model.tasks import BACKGROUND, LAYOUTS, RGB_COND, Box, Region, Task
+from model.tasks import BACKGROUND, COMPOSED, LAYOUTS, RGB_COND, Box, Region, Task
 from model.variants import Variant, clip_to_visible, visible_tokens
 from schemas.settings import Section
 from training.batch import MicroBatch
@@ -76,12 +76,20 @@ class References(Section):
 
 
 class ExampleConfig(Section):
-    """Augmentations; an evaluation has none.
+    """Augmentations, which an evaluation has none of, and ``overflow``.
 
     ``empty_prompt`` and ``no_references``: share of the designs that are learned without what guidance leaves out: the
     text, but never that of restyle, which is always the same, and the references of restyle. ``coloured_ground``: share
     of the solid grounds, under what image-to-layers is given and under opaque references, that have a colour drawn at
     random; the others are white. ``jitter``: of the layout in image-to-layers; Qwen-Image-Layered's has none.
+
+    ``overflow``: layers are seen as far as they reach. False: the canvas is the picture, in every task. The boxes of
+    layers, given ones and references too, end at the tokens of the visible box, their pixels at the box itself; layers
+    that lie outside are left out, and those above them move down a number. So the model sees nothing of what lies
+    outside but the captions of layers to add. The plan is not cut, that a step may have the same designs at the same
+    scale with overflow and without, and that an evaluation, which judges whole designs, can show them so: without it a
+    micro-batch has fewer tokens than ``token_budget`` allows for, and those are logged that are left. ART's and
+    Qwen-Image-Layered's examples are always of the picture alone.
     """
 
     empty_prompt: Share = 0.1
@@ -89,6 +97,7 @@ class ExampleConfig(Section):
     coloured_ground: Share = 0.25
     references: References = References()
     jitter: JitterConfig = JitterConfig()
+    overflow: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +187,9 @@ def prepare(
         for draft in _drafts(batch, t, device):
             draw = partial(generator, draft.key, seed, batch.epoch)
             ground = WHITE if evaluation else _colour(config, draw("ground"))
-            changed = draft if evaluation else _augmented(draft, config, t, draw, variant)
+            reaching = config.overflow or variant is not Variant.MRT
+            framed = draft if reaching else _framed(draft, t)
+            changed = framed if evaluation else _augmented(framed, config, t, draw, variant)
             drafts.append(_layered(changed, ground, t) if variant is Variant.LAYERED else _shown(changed, ground, t))
         regions, visible_D4 = _placed(drafts, t)
         tokens_TC = codec.encode([picture for draft in drafts for picture in draft.pictures]).to(device, torch.float32)
@@ -322,13 +333,13 @@ def _layered(draft: _Draft, ground: Colour, token_px: int) -> _Draft:
     Frame 0 is the composed picture; 1 and up are the layers, the background first, without those that lie outside of
     the visible box; the last is the picture that image-to-layers takes apart.
     """
-    x0, y0, x1, y1 = visible_tokens(torch.tensor([draft.visible], dtype=torch.float64), token_px)[0].tolist()
-    corner, outer = (x0, y0), (x0, y0, x1, y1)
-    visible = _moved(draft.visible, corner, token_px)
+    outer = _picture_box(draft, token_px)
+    x0, y0, x1, y1 = outer
+    visible = _moved(draft.visible, (x0, y0), token_px)
     seen = [
         clip(reboxed(picture, region.box, outer, token_px), visible)
         for region, picture in zip(draft.regions, draft.pictures, strict=True)
-        if region.layer <= BACKGROUND or _meet(region.box, outer)
+        if region.layer <= BACKGROUND or _common(region.box, outer)
     ]
     if LAYOUTS[draft.task].kind == RGB_COND:
         seen[0] = flatten(seen[0], WHITE)
@@ -340,8 +351,35 @@ def _layered(draft: _Draft, ground: Colour, token_px: int) -> _Draft:
     return replace(draft, canvas=(x1 - x0, y1 - y0), visible=visible, regions=regions, pictures=seen)
 
 
-def _meet(one: Box, other: Box) -> bool:
-    return all(max(one[axis], other[axis]) < min(one[axis + 2], other[axis + 2]) for axis in (0, 1))
+def _framed(draft: _Draft, token_px: int) -> _Draft:
+    """The design as if its picture were all there is of it. A background that lies outside is transparent."""
+    outer = _picture_box(draft, token_px)
+    x0, y0, x1, y1 = outer
+    numbers = {layer: layer for layer in (COMPOSED, BACKGROUND)}
+    regions, pictures = [], []
+    for region, picture in zip(draft.regions, draft.pictures, strict=True):
+        box = _common(region.box, outer)
+        if box is None and region.layer > BACKGROUND:
+            continue
+        left, top, right, bottom = box = box or outer
+        number = numbers.setdefault(region.layer, len(numbers))
+        own = _moved(draft.visible, (left, top), token_px)
+        pictures.append(clip(reboxed(picture, region.box, box, token_px), own))
+        regions.append(replace(region, layer=number, box=(left - x0, top - y0, right - x0, bottom - y0)))
+    visible = _moved(draft.visible, (x0, y0), token_px)
+    return replace(draft, canvas=(x1 - x0, y1 - y0), visible=visible, regions=regions, pictures=pictures)
+
+
+def _picture_box(draft: _Draft, token_px: int) -> Box:
+    """The tokens of the visible box."""
+    x0, y0, x1, y1 = visible_tokens(torch.tensor([draft.visible], dtype=torch.float64), token_px)[0].tolist()
+    return x0, y0, x1, y1
+
+
+def _common(one: Box, other: Box) -> Box | None:
+    x0, y0 = max(one[0], other[0]), max(one[1], other[1])
+    x1, y1 = min(one[2], other[2]), min(one[3], other[3])
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def _moved(box: BoxPx, corner: tuple[int, int], token_px: int) -> BoxPx:

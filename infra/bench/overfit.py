@@ -1,8 +1,8 @@
 """Whether training learns what it is shown: ``python -m infra.bench.overfit [--parts alone mixed held-out]``.
 
 ``alone`` (five minutes), ``mixed`` (twenty): sixteen designs, image-to-layers alone and all tasks mixed; what the model
-samples for them is judged as an evaluation judges it. ``held-out`` (an hour): on a larger dataset, the loss of each task
-on held-out designs and fixed noise, after training with all tasks and after as many steps without that one.
+samples for them is judged as an evaluation judges it. ``held-out`` (an hour): on a larger dataset, the loss of each
+task on held-out designs and fixed noise, after training with all tasks and after as many steps without that one.
 """
 
 from __future__ import annotations

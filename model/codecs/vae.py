@@ -112,7 +112,7 @@ class VaeCodec(LayerCodec):
         self.check_pictures(pictures)
         none_0C = torch.empty(0, self.token_dim, device=self.vae.device)
         out = [none_0C] * len(pictures)
-        for batch in _batches([(len(picture), picture.shape[1]) for picture in pictures], self.batch_px):
+        for batch in by_size([(len(picture), picture.shape[1]) for picture in pictures], self.batch_px):
             pixels_BHW4 = torch.stack([pictures[number] for number in batch]).to(self.vae.device)
             rgba_B4HW = pixels_BHW4.permute(0, 3, 1, 2).float() / 127.5 - 1
             with exact(self.vae.device):
@@ -127,7 +127,7 @@ class VaeCodec(LayerCodec):
         self.check_tokens(tokens_TC, sizes)
         pieces = torch.split(tokens_TC, [height * width for height, width in sizes])
         out = list(pieces)
-        for batch in _batches(sizes, self.batch_px // self.token_px**2):
+        for batch in by_size(sizes, self.batch_px // self.token_px**2):
             tokens_BhwC = torch.stack([pieces[number].reshape(*sizes[number], -1) for number in batch])
             with exact(self.vae.device):
                 rgba_B4HW = self.decode_float(tokens_BhwC.to(self.vae.device))
@@ -207,8 +207,11 @@ class RgbaCodec(VaeCodec):
         return rgba_B4HW
 
 
-def _batches(sizes: Sequence[tuple[int, int]], limit: int) -> Iterator[list[int]]:
-    """Numbers of pictures of one size (height, width), of at most ``limit`` in area together; a larger one alone."""
+def by_size(sizes: Sequence[tuple[int, int]], limit: int) -> Iterator[list[int]]:
+    """The numbers of pictures of ``sizes`` (height, width) in lists of one size, in which they can be stacked.
+
+    Those of a list have at most ``limit`` in area together, in the unit of the sizes; a larger one is alone.
+    """
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, size in enumerate(sizes):
         alike[size].append(number)

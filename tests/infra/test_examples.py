@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from model import presets
 from model.codecs.pca import Mode
 from model.variants import SETTINGS, Variant
+from training.codec_training import CODEC
 from training.config import TrainConfig, load_config
 from training.examples import TASKS_OF
 
@@ -30,34 +32,40 @@ TRAININGS = sorted(
 TINY = EXAMPLES / "train-tiny.yaml"
 CHANGED = {
     "full-canvas": (TINY, {"model.variant"}),
-    "gray": (TINY, {"model.codec"}),
+    "gray": (TINY, {"model.codec.mode"}),
     "grouping-off": (TINY, {"data.grouping"}),
-    "layer3d-least": (TINY, {"model.settings"}),
+    "layer3d-off": (TINY, {"model.settings.axes_dims_rope"}),
     "multi-task": (TINY, {"data.tasks"}),
-    "overflow-off": (ABLATIONS / "overflow-on.yaml", {"model.variant"}),
-    "overflow-on": (ABLATIONS / "overflow-off.yaml", {"model.variant"}),
+    "overflow-off": (TINY, {"examples.overflow"}),
     "resolutions": (TINY, {"run.steps", "stages"}),
     "single-task": (ABLATIONS / "multi-task.yaml", {"run.steps", "data.tasks"}),
-    "size-double": (TINY, {"model.settings"}),
-    "size-half": (TINY, {"model.settings"}),
+    "size-double": (TINY, {"model.settings.num_layers"}),
+    "size-half": (TINY, {"model.settings.num_layers"}),
     "stages": (ABLATIONS / "full-canvas.yaml", {"run.steps", "stages"}),
 }
-"""What each ablation is compared with, and the keys in which the two differ."""
+"""What each ablation is compared with, and the keys in which the two differ, defaults included."""
 
 
 def name(path: Path) -> str:
     return path.stem
 
 
-def loaded(path: Path, folder: Path) -> TrainConfig:
-    return load_config(path, {"run.out": str(folder / "run"), "data.dataset": str(folder / "dataset")})
+def loaded(path: Path, folder: Path, **changes: Any) -> TrainConfig:
+    return load_config(path, {"run.out": str(folder / "run"), "data.dataset": str(folder / "dataset"), **changes})
 
 
-def keys(path: Path) -> dict[str, Any]:
-    """What a file says, by section and key."""
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    sections = {name: value if isinstance(value, dict) else {"": value} for name, value in tree.items()}
-    return {f"{section}.{key}".rstrip("."): value for section, some in sections.items() for key, value in some.items()}
+def keys(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value by its dotted key; the weights of tasks are one."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and key != "tasks":
+            yield from keys(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def differing(one: TrainConfig, other: TrainConfig) -> set[str]:
+    ours, theirs = (dict(keys(config.written())) for config in (one, other))
+    return {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
 
 
 @pytest.mark.parametrize("path", TRAININGS, ids=name)
@@ -78,7 +86,7 @@ def test_its_transformer_can_be_made(path: Path, tmp_path: Path) -> None:
 
 
 def test_every_run_has_a_folder_of_its_own() -> None:
-    folders = [keys(path)["run.out"] for path in TRAININGS]
+    folders = [yaml.safe_load(path.read_text(encoding="utf-8"))["run"]["out"] for path in TRAININGS]
     assert len(set(folders)) == len(folders)
 
 
@@ -87,10 +95,18 @@ def test_there_is_an_ablation_for_each_that_is_listed() -> None:
 
 
 @pytest.mark.parametrize("ablation", CHANGED)
-def test_an_ablation_changes_one_thing(ablation: str) -> None:
+def test_an_ablation_changes_one_thing(ablation: str, tmp_path: Path) -> None:
     other, wanted = CHANGED[ablation]
-    ours, theirs = keys(ABLATIONS / f"{ablation}.yaml"), keys(other)
-    assert {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)} == {"run.out", *wanted}
+    assert differing(loaded(ABLATIONS / f"{ablation}.yaml", tmp_path), loaded(other, tmp_path)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("optimiser.lr", 2e-3), ("examples.jitter.grow", 2), ("model.settings", {"num_layers": 8})],
+)
+def test_a_change_is_seen_wherever_it_is(key: str, value: Any, tmp_path: Path) -> None:
+    (found,) = differing(loaded(TINY, tmp_path, **{key: value}), loaded(TINY, tmp_path))
+    assert found.startswith(key)
 
 
 @pytest.mark.parametrize("ablation", CHANGED)
@@ -121,4 +137,7 @@ def test_the_published_recipes_are_as_published(tmp_path: Path) -> None:
     assert [config.run.steps for _, config in layered.staged()] == [500_000, 400_000, 400_000]
     assert layered.model.variant is Variant.LAYERED and layered.noise.timesteps == "logit-normal"
     assert layered.optimiser.lr == 1e-5 and layered.optimiser.weight_decay == 0
+    assert layered.model.weights == "Qwen/Qwen-Image" and layered.model.codec.kind == "rgba"
+    out = yaml.safe_load((EXAMPLES / "train-codec-rgba.yaml").read_text(encoding="utf-8"))["run"]["out"]
+    assert layered.model.codec.path == f"{out}/{CODEC}"
     assert loaded(ABLATIONS / "gray.yaml", tmp_path).model.codec.mode is Mode.GRAY

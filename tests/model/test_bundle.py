@@ -152,7 +152,16 @@ def test_a_folder_holds_safetensors_and_settings_alone(saved: Path) -> None:
     names = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
     assert {name for name in names if not name.endswith((".json", ".safetensors"))} == set()
     said = json.loads((saved / MANIFEST).read_text())
-    assert said == {"format": 1, "codec": "pca", "text": "bytes", "preset": "tiny"}
+    assert said == {"format": 1, "codec": "pca", "text": "bytes", "preset": "tiny", "overflow": True}
+
+
+def test_what_a_model_never_saw_is_kept_and_older_checkpoints_overflow(saved: Path, tmp_path: Path) -> None:
+    bundle(overflow=False).save(tmp_path / "framed")
+    assert not Bundle.load(tmp_path / "framed").overflow and Bundle.load(saved).overflow
+    older = json.loads((tmp_path / "framed" / MANIFEST).read_text())
+    del older["overflow"]
+    (tmp_path / "framed" / MANIFEST).write_text(json.dumps(older))
+    assert Bundle.load(tmp_path / "framed").overflow
 
 
 def test_what_is_there_is_not_written_over(saved: Path, tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_pictures(sizes: list[Size], zero_cond: bool) -> None:
     close(run(like(model), tokens, text, [0.7], regions, [7]), wanted)
 
 
+@torch.no_grad()
+def test_pictures_without_a_layer_axis() -> None:
+    model = stock(axes_dims_rope=(0, 16, 16))
+    sizes = [(4, 6), (4, 6), (3, 5)]
+    tokens, text = inputs(sizes, 7)
+    close(run(like(model), tokens, text, [0.7], pictures(sizes), [7]), theirs(model, tokens, text, 0.7, sizes, None))
+
+
 @pytest.mark.parametrize("zero_cond", [False, True])
 @pytest.mark.parametrize("kind", [0, 1])
 @pytest.mark.parametrize("sizes", [[(4, 6)] * 3, [(3, 3)] * 6, [(2, 5), (3, 4)]], ids=str)

@@ -20,7 +20,7 @@ from model.rope import MAX_POSITION, rotate, rotations
 from model.tasks import Region
 from tests.model.tiny_models import draw
 
-AXES = [(8, 12, 12), (16, 56, 56)]
+AXES = [(8, 12, 12), (16, 56, 56), (0, 16, 16)]
 
 
 def grid(height: int, width: int, layer: int = 0) -> Tensor:

@@ -246,6 +246,21 @@ def test_each_layer_has_its_own_embedding() -> None:
         assert torch.equal((velocities(model, [one])[0] != before).any(dim=1), layer_T == slot)
 
 
+@pytest.mark.parametrize("task", [Task.TEXT_TO_LAYERS, Task.IMAGE_TO_LAYERS, Task.RESTYLE])
+@torch.no_grad()
+def test_without_a_layer_axis_nothing_tells_layers_apart_that_lie_at_one_place(task: Task) -> None:
+    """The numbers of the layers exchanged, their tokens where they were."""
+    one = design(task, [(0, 0, 5, 5), (1, 1, 3, 4), (1, 1, 3, 4), (0, 2, 4, 3)], (5, 5), (1, 1, 4, 4), 3, 2)
+    others = {1: 4, 2: 3, 3: 1, 4: 2}
+    exchanged = replace(
+        one, laid_out=[replace(region, layer=others.get(region.layer, region.layer)) for region in one.laid_out]
+    )
+    for axes, alike in (((0, 16, 16), True), ((8, 12, 12), False)):
+        model = ours(axes_dims_rope=axes, zero_cond_t=True)
+        before, after = velocities(model, [one])[0], velocities(model, [exchanged])[0]
+        assert torch.equal(before, after) is torch.allclose(before, after, atol=1e-2) is alike
+
+
 @torch.no_grad()
 def test_gates_begin_as_asked() -> None:
     """At one and at any time every block adds the whole of what it makes; at 0 a block passes its tokens on."""

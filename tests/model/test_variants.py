@@ -27,10 +27,10 @@ from model.guidance import Denoiser, Guidance
 from model.placement import Grid, place, to_pixels
 from model.regions import Regions
 from model.sampling import sample
-from model.tasks import Region, Task, lay_out
+from model.tasks import RGB_COND, RGBA_COND, Region, Task, lay_out
 from model.text import Text
 from model.text_bytes import ByteText
-from model.transformer import NEW_PARAMETERS, RegionTransformer
+from model.transformer import KIND_EMBED, NEW_PARAMETERS, RegionTransformer
 from model.variants import (
     ART_SLOTS,
     SETTINGS,
@@ -290,23 +290,54 @@ def test_a_picture_without_layers_or_tokens_is_refused_by_name(
 # Public weights
 
 
-@pytest.mark.parametrize("variant", [Variant.MRT, Variant.ART])
+@pytest.mark.parametrize("variant", Variant)
 def test_the_weights_of_qwen_image_lack_the_new_parameters_alone(variant: Variant, tmp_path: Path) -> None:
-    theirs = stock(variant)
+    theirs = stock(Variant.MRT)
     theirs.save_pretrained(tmp_path / "transformer")
     ours = pretrained(tmp_path, variant)
     assert {name: ours.config[name] for name in SETTINGS[variant]} == SETTINGS[variant]
     assert not any(parameter.is_meta for parameter in ours.parameters())
     state, public = ours.state_dict(), theirs.state_dict()
-    assert set(state) - set(public) == {name for name in NEW_PARAMETERS if name in state}
+    assert set(state) - set(public) == {name for name in (*NEW_PARAMETERS, KIND_EMBED) if name in state}
+    assert (KIND_EMBED in state) is (variant is Variant.LAYERED)
     assert all(torch.equal(state[name], value) for name, value in public.items())
     assert all(not state[name].any() for name in set(state) - set(public))
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    stock(Variant.MRT).save_pretrained(tmp_path / "transformer")
+def drawn(model: Any, tokens: Tensor, text: Tensor, kind: int | None) -> Tensor:
+    """The velocity of a picture of 3 x 5 tokens, which is made from text."""
+    size, box = (3, 5), (0, 0, 5, 3)
+    if type(model) is QwenImageTransformer2DModel:
+        return model(tokens[None], text[None], timestep=torch.tensor([0.7]), img_shapes=[[(1, *size)]]).sample[0]
+    regions = Regions.lay_out([lay_out(Task.TEXT_TO_RGB, [], size[::-1], box)], [size[::-1]], [box])
+    kinds = None if kind is None else torch.tensor([kind])
+    packing = model.pack(regions, [len(text)])
+    out: Tensor = model(tokens, text, torch.tensor([0.7]), regions, packing, kinds)
+    return out
+
+
+@pytest.mark.parametrize("variant", Variant)
+def test_before_it_is_trained_each_draws_the_pictures_of_qwen_image(variant: Variant, tmp_path: Path) -> None:
+    theirs = stock(Variant.MRT)
+    theirs.save_pretrained(tmp_path / "transformer")
+    ours, tokens, text = pretrained(tmp_path, variant), torch.randn(15, 32), torch.randn(4, 24)
+    layered = variant is Variant.LAYERED
+    with torch.no_grad():
+        wanted = drawn(theirs, tokens, text, None)
+        assert wanted.abs().mean() > 0.1
+        for kind in (RGB_COND, RGBA_COND) if layered else (None,):
+            torch.testing.assert_close(drawn(ours, tokens, text, kind), wanted, atol=1e-5, rtol=1e-5)
+    if layered:
+        drawn(ours, tokens, text, RGB_COND).square().sum().backward()
+        assert ours.get_parameter(KIND_EMBED).grad.abs().amax(dim=1).gt(1e-3).tolist() == [False, True]
+
+
+def test_weights_that_lack_what_their_own_settings_have_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "transformer"
+    stock(Variant.MRT).save_pretrained(folder)
+    settle(folder, **SETTINGS[Variant.LAYERED])
     with pytest.raises(CheckpointError, match=r"lacks time_text_embed\.addition_t_embedding"):
-        pretrained(tmp_path, Variant.LAYERED)
+        RegionTransformer.from_pretrained(folder)
 
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

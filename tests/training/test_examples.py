@@ -19,10 +19,12 @@ from model.tasks import BACKGROUND, COMPOSED, FOREGROUND, LAYERED_INPUT, LAYOUTS
 from model.variants import Variant
 from pipelines.storage import Store
 from tests.training.example_batches import CANVAS, SHOWN, TOKEN_PX, VISIBLE, codec, key, micro_batch
+from tests.training.small_learner import small_learner
 from training.batch import MicroBatch
 from training.errors import UsageError
 from training.examples import WHITE, Example, ExampleConfig, References, prepare
 from training.jitter import JitterConfig, reboxed
+from training.noise import NoiseConfig, draw_noise
 from training.stream import DesignStream
 
 ALL = [(number, task) for number, task in enumerate(Task)]
@@ -341,6 +343,90 @@ def test_layered_learns_pictures_alone(task: Task) -> None:
     ((region, drawn),) = rows
     assert region == Region(COMPOSED, (0, 0, 6, 6))
     assert torch.equal(drawn, flatten(inside[0], WHITE) if task is Task.TEXT_TO_RGB else inside[0])
+
+
+FRAMED = PLAIN.model_copy(update={"overflow": False})
+MOVED_DOWN = {0: 0, 1: 1, 2: 2, 3: 3, 5: 4}
+"""The layers that are seen, with their numbers where the others are left out."""
+
+
+def of_picture(region: Region) -> Region:
+    """A region as it is where the picture is all there is."""
+    x0, y0, x1, y1 = SHOWN
+    left, top, right, bottom = region.box
+    box = max(left, x0) - x0, max(top, y0) - y0, min(right, x1) - x0, min(bottom, y1) - y0
+    return replace(region, layer=MOVED_DOWN[region.layer], box=box)
+
+
+@pytest.mark.parametrize("evaluation", [False, True])
+@pytest.mark.parametrize("task", Task)
+def test_without_overflow_the_picture_is_all_there_is(task: Task, evaluation: bool) -> None:
+    batch = micro_batch([(1, task)])
+    whole, framed = (made(batch, config, evaluation=evaluation) for config in (PLAIN, FRAMED))
+    kept = [
+        (region, drawn)
+        for region, drawn in zip(regions_of(whole), shown(whole), strict=True)
+        if region.layer in MOVED_DOWN
+    ]
+    assert regions_of(framed) == [of_picture(region) for region, _ in kept]
+    assert framed.visible.tolist() == [list(SEEN)]
+    size = (0, 0, SHOWN[2] - SHOWN[0], SHOWN[3] - SHOWN[1])
+    for (before, old), after, new in zip(kept, regions_of(framed), shown(framed), strict=True):
+        # On a ground, the picture is as it was: opaque beyond the visible box too, where it has tokens.
+        opaque = before.layer == COMPOSED and task in (Task.IMAGE_TO_LAYERS, Task.TEXT_TO_RGB)
+        assert torch.equal(reboxed(new, after.box, size, TOKEN_PX), old if opaque else within(old, before))
+    layers = LAYOUTS[task].layers
+    assert (framed.regions.tokens < whole.regions.tokens) is layers
+    # Text begins past the picture, wherever the canvas ended.
+    assert int(framed.regions.extent) == max(3, len({region.layer for region in regions_of(framed)}))
+
+
+def test_without_overflow_a_jittered_layout_stays_in_the_picture() -> None:
+    batch = micro_batch([(number, Task.IMAGE_TO_LAYERS) for number in range(8)])
+    config = FRAMED.model_copy(update={"jitter": JitterConfig(share=1, grow=2)})
+    plain, moved = made(batch, FRAMED), made(batch, config)
+    assert moved.targets > plain.targets
+    assert all(min(region.box) >= 0 and max(region.box) <= 6 for region in regions_of(moved))
+
+
+def test_without_overflow_a_background_outside_is_transparent_and_references_go_with_their_layers() -> None:
+    batch = micro_batch([(1, Task.RESTYLE)])
+    boxes, layer = batch["boxes"].clone(), batch["layer"].tolist()
+    boxes[layer.index(BACKGROUND)] = torch.tensor([0, 1, 2, 7], dtype=torch.int32)
+    width = SHOWN[3] - SHOWN[1]
+    outside = boxes_filled(batch, boxes)
+    example = made(outside, FRAMED)
+    background = regions_of(example).index(Region(BACKGROUND, (0, 0, 6, width), clean=True))
+    assert not shown(example)[background].any()
+    # Layers 2 and 5 are restyled, the latter as number 4.
+    assert [region.layer for region in regions_of(example) if region.condition] == [2, 4]
+    assert [region.layer for region in regions_of(example) if not region.clean] == [2, 4]
+
+
+def boxes_filled(batch: MicroBatch, boxes: Tensor) -> MicroBatch:
+    """A micro-batch with other boxes, of any size, opaque in one colour."""
+    tokens = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).long()
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), tokens.cumsum(0)])
+    pixels = torch.full((int(starts[-1]) * TOKEN_PX**2, 4), 255, dtype=torch.uint8)
+    return replace(batch, tensors={**batch.tensors, "boxes": boxes, "starts": starts, "pixels": pixels})
+
+
+@pytest.mark.parametrize("task", [Task.ADD_LAYER, Task.RESTYLE])
+def test_a_design_whose_layers_to_make_all_lie_outside_weighs_nothing(task: Task) -> None:
+    batch = micro_batch([(1, task), (2, Task.TEXT_TO_LAYERS)])
+    boxes = batch["boxes"].clone()
+    made_of_first = (batch["design"] == 0) & (~batch["clean"] | batch["condition"])
+    boxes[made_of_first] = torch.tensor([0, 0, 2, 3], dtype=torch.int32)
+    example = made(boxes_filled(batch, boxes), FRAMED)
+    assert example.target_counts.tolist()[0] == 0 < example.targets
+    errors = small_learner()(example, draw_noise(example, NoiseConfig(), 0))
+    assert errors.tolist()[0] == 0 < errors.tolist()[1] and errors.isfinite().all()
+
+
+@pytest.mark.parametrize("variant", [Variant.ART, Variant.LAYERED])
+def test_the_other_variants_are_of_the_picture_alone_whatever_is_set(variant: Variant) -> None:
+    batch = micro_batch([(1, Task.TEXT_TO_LAYERS)])
+    assert same(made(batch, PLAIN, variant=variant), made(batch, FRAMED, variant=variant))
 
 
 @pytest.mark.parametrize(
