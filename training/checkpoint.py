@@ -29,6 +29,7 @@ from training.checkpoint_files import DataFile, damaged
 from training.checkpoint_storage import Planner, Reader, Table, Writer, differences, read_table
 from training.errors import TrainingError, UsageError
 from training.outputs import Output
+from training.parallel import peers
 from training.streaming.source import MissingError
 
 FOLDER = "checkpoints"
@@ -122,7 +123,7 @@ class Checkpoints:
         """
         saving, self._saving = self._saving, None
         if saving is not None:
-            _ran(saving.result, f"save a checkpoint to {self._output.source.url}")
+            self._ran(saving.result, f"save a checkpoint to {self._output.source.shown}")
 
     def latest(self) -> Saved | None:
         """The whole checkpoint of the highest step.
@@ -154,7 +155,7 @@ class Checkpoints:
             )
         reader = Reader(self._output.source, folder, state.files, table)
         where = {"storage_reader": reader, "process_group": self._group, "no_dist": self._group is None}
-        _ran(lambda: load(dict(tensors), **where), f"load {url}")
+        self._ran(lambda: load(dict(tensors), **where), f"load {url}")
         return state.facts
 
     def close(self) -> None:
@@ -231,18 +232,18 @@ class Checkpoints:
                 self._output.remove(f"{FOLDER}/{name}/{STATE}")  # first, so that half of a checkpoint is none
                 self._output.remove(f"{FOLDER}/{name}")
 
-
-def _ran(call: Callable[[], object], doing: str) -> None:
-    """Call, and raise what went wrong on the first rank where something did, in one line."""
-    try:
-        call()
-    except CheckpointException as error:  # no Exception, and the text of every rank's traceback
-        rank, (cause, _) = min(error.failures.items())
-        if isinstance(cause, TrainingError):
-            raise cause from error
-        raise TrainingError(f"cannot {doing}: rank {rank}: {_line(cause)}") from error
-    except (OSError, RuntimeError) as error:  # of the process group, where another rank is gone
-        raise TrainingError(f"cannot {doing}: {_line(error)}") from error
+    def _ran(self, call: Callable[[], object], doing: str) -> None:
+        """Call, and raise what went wrong on the first rank where something did, in one line."""
+        try:
+            with peers(self._rank):
+                call()
+        except CheckpointException as error:  # no Exception, and the text of every rank's traceback
+            rank, (cause, _) = min(error.failures.items())
+            if isinstance(cause, TrainingError):
+                raise cause from error
+            raise TrainingError(f"cannot {doing}: rank {rank}: {_line(cause)}") from error
+        except (OSError, RuntimeError) as error:
+            raise TrainingError(f"cannot {doing}: {_line(error)}") from error
 
 
 def _line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see the README for its keys.", metavar="CONFIG")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Set a configuration key, e.g. run.steps=100.", metavar="KEY=VALUE")
+    list[str] | None, typer.Option("--set", help="Set a key of the configuration, many times.", metavar="KEY=VALUE")
 ]
 
 

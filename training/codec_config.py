@@ -21,7 +21,7 @@ from schemas.settings import Section, load_settings
 from training.average import AverageConfig
 from training.checkpoint import CheckpointConfig
 from training.codec_losses import LossConfig
-from training.config import DataConfig, RunConfig
+from training.config import KeptConfig
 from training.errors import UsageError
 from training.optimiser import OptimiserConfig
 from training.watch import WatchConfig
@@ -76,7 +76,7 @@ class CodecValidationConfig(Section):
     seed: int = 0
 
 
-class CodecTrainConfig(Section):
+class CodecTrainConfig(KeptConfig):
     """Everything the training of a codec can be told; ``run`` and ``data`` are as for a model.
 
     ``opaque``: share of the pictures that are laid over the solid colour drawn for them and learned as an RGB picture,
@@ -84,8 +84,6 @@ class CodecTrainConfig(Section):
     are measured in the end and stored with an ``rgba`` codec; 0 keeps those that it began with.
     """
 
-    run: RunConfig
-    data: DataConfig
     codec: CodecSource
     losses: LossConfig = LossConfig()
     opaque: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -104,7 +102,15 @@ class CodecTrainConfig(Section):
             raise ValueError(f"statistics: the encoder of a {self.codec.kind} codec is frozen; leave it out")
         if self.run.checkpointing and self.codec.kind != "joint":
             raise ValueError("run.checkpointing: a VAE cannot; lower codec.batch_px to save memory")
+        if self.run.export_dtype != "float32":
+            raise ValueError("run.export_dtype: a codec is written in float32; leave it out")
         return self
+
+    def written(self) -> dict[str, Any]:
+        """As ever, without tasks, which may not be said."""
+        tree = super().written()
+        del tree["data"]["tasks"]
+        return tree
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> CodecTrainConfig:

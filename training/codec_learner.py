@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from model.codecs.base import LayerCodec, cut, exact
 from model.codecs.joint import JointCodec
-from model.codecs.vae import RgbaCodec, VaeCodec
-from model.codecs.vae import _batches as by_size
+from model.codecs.vae import RgbaCodec, VaeCodec, by_size
 from model.pictures import flatten
 from model.regions import Regions
 from model.variants import visible_tokens

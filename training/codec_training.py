@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,10 @@ from training.errors import NonFiniteError, TrainingError, UsageError
 from training.interruption import Interruption
 from training.optimiser import Optimiser
 from training.outputs import Output
-from training.parallel import World, agree, join, share_of, together, total
-from training.progress import RunProgress
+from training.parallel import World, agree, by_first, join, share_of, together, total
+from training.progress import RunProgress, logged
 from training.run_folder import RunFolder
-from training.steps import SHOWN, Fetched, fetched
+from training.steps import SHOWN, Fetched, fetched, tell_skipped
 from training.stream import DesignStream
 from training.watch import Watch
 from training.watchdog import Watchdog
@@ -62,14 +63,18 @@ def train_codec(config: CodecTrainConfig) -> bool:
         TrainingError: see ``training.errors``; nothing is lost but the steps since the last checkpoint.
     """
     with join(config.run.device) as world, Interruption() as interruption, _opened(config, world) as run:
+        interrupted = False
         with closing(fetched(run.stream, config.run.micro_batches, world)) as steps:
             while run.step < config.run.steps:
                 some = together(lambda: next(steps), world)
                 run.after(some, run.stepper(some.batches, run.step))
-                if interruption.wanted(world):
-                    run.save()
-                    log.info("interrupted after step %d, which is saved; give the command again to go on", run.step)
-                    return False
+                if interrupted := interruption.wanted(world):
+                    break
+        tell_skipped(run.stream, world)
+        if interrupted:
+            run.save()
+            log.info("interrupted after step %d, which is saved; give the command again to go on", run.step)
+            return False
         run.finish()
     return True
 
@@ -163,15 +168,20 @@ class CodecRun:
     """All parts of a run on one rank. ``step``: steps that are done."""
 
     def __init__(self, config: CodecTrainConfig, world: World, stack: ExitStack) -> None:
-        self.config, self.world, self._stack = config, world, stack
+        self.config, self.world = config, world
         out, options = config.run.out, config.run.storage_options
-        self._output = Output(out, options)
+        console = Console(stderr=True)
+        stack.enter_context(logged(console, world.rank))
+        self._folder = RunFolder(out, options)
+        stack.callback(self._folder.close)
+        by_first(self._folder.claim, world)
+        self._output = self._folder.output
         self._checkpoints = Checkpoints(
             out, config.checkpoint, rank=world.rank, world_size=world.size, storage_options=options
         )
         stack.callback(self._checkpoints.close)
         latest = self._checkpoints.latest()
-        self._folder = self._begun_folder(resume=latest is not None)
+        self._begin_folder(resume=latest is not None)
         self._watchdog = stack.enter_context(Watchdog(config.run.hang, world))
         self.learner = together(self._new_learner, world)
         self._average = Average(self.learner, config.average)
@@ -188,12 +198,13 @@ class CodecRun:
             self.step = latest.step
             log.info("goes on from step %d", self.step)
         self._saved = self.step
-        self._watch = Watch(self._folder, config.watch, world.rank, step=latest.step if latest else None)
+        step = latest.step if latest else None
+        self._watch = together(lambda: Watch(self._folder, config.watch, world.rank, step=step), world)
         stack.callback(self._watch.close)
         self._held_out = FirstDesigns.held_out(self._settings, config.validation, world)
         self.stepper = CodecStepper(self.learner, optimiser, config, world)
-        console = Console(stderr=True, quiet=world.rank != 0)
-        self._progress = stack.enter_context(RunProgress(console, CODEC, config.run.steps, done=self.step))
+        shown = console if world.rank == 0 else Console(quiet=True)
+        self._progress = stack.enter_context(RunProgress(shown, CODEC, config.run.steps, done=self.step))
 
     def after(self, fetched: Fetched, report: CodecReport) -> None:
         """What follows a step: averages, figures, validation, a sheet, a checkpoint, each when it is due."""
@@ -207,7 +218,8 @@ class CodecRun:
             pace = progress.meter.pace
             of_run = {"learning_rate": lr, "steps_per_second": pace.steps, "data_wait": pace.wait}
             counts = {"gradient_norm": report.norm, "tokens": float(report.tokens), "designs": float(report.designs)}
-            self._watch.scalars(self.step, {"loss": report.loss, **parts, **counts, **of_run})
+            scalars = {"loss": report.loss, **parts, **counts, **of_run}
+            by_first(partial(self._watch.scalars, self.step, scalars), self.world)
         if self._due(watch.validate_every):
             self._validate()
         if self._due(watch.samples_every):
@@ -220,11 +232,10 @@ class CodecRun:
         """Save a checkpoint in the background, unless the last is of this step."""
         if self.step != self._saved:
             self._watchdog.beat("save a checkpoint")
+            by_first(self._folder.hold, self.world)
             self._checkpoints.save(self.step, self._tensors(), {"stream": self._state})
             self._saved = self.step
-            self._watch.flush()
-            if self.world.rank == 0:
-                self._folder.upload()
+            by_first(self._folder.upload, self.world)
 
     def finish(self) -> None:
         """Save, and write the codec with its averaged weights and, where asked, new statistics of its latents."""
@@ -237,7 +248,7 @@ class CodecRun:
                 mean_z, std_z = latent_statistics(codec, some, self.world)
                 codec.vae.register_to_config(latents_mean=mean_z, latents_std=std_z)
             if isinstance(codec, VaeCodec | JointCodec):
-                together(lambda: _write(codec, self._output) if self.world.rank == 0 else None, self.world)
+                by_first(lambda: _write(codec, self._output), self.world)
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -251,7 +262,7 @@ class CodecRun:
         self._watchdog.beat("validate")
         with self._average.swapped():
             found = validate(self.learner.codec, self._held_out, self.world)
-        self._watch.scalars(self.step, found.scalars())
+        by_first(partial(self._watch.scalars, self.step, found.scalars()), self.world)
         log.info("step %d: validation %s", self.step, ", ".join(f"{n} {v:.4f}" for n, v in found._asdict().items()))
         self._progress.meter.pause()
 
@@ -259,23 +270,22 @@ class CodecRun:
         """Of the first rank's validation designs."""
         self._watchdog.beat("sheet")
         batches = self._held_out.kept()
-        if self.world.rank == 0:
-            with self._average.swapped():
-                designs = self.config.watch.sample_designs
-                picture = codec_sheet(self.learner.codec, batches, designs, self.world.device)
-            self._watch.image(self.step, "reconstructions", np.asarray(picture))
+        by_first(partial(self._show, batches), self.world)
         self._progress.meter.pause()
 
-    def _begun_folder(self, *, resume: bool) -> RunFolder:
-        """The folder, begun by the first rank."""
-        config, first = self.config, self.world.rank == 0
-        folder = RunFolder(config.run.out, config.run.storage_options)
-        if first:
-            self._stack.callback(folder.close)
-        text = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
-        facts = {"dataset": config.data.dataset}
-        together(lambda: folder.open(text, facts, resume=resume) if first else None, self.world)
-        return folder
+    def _show(self, batches: Sequence[MicroBatch]) -> None:
+        with self._average.swapped():
+            designs = self.config.watch.sample_designs
+            picture = codec_sheet(self.learner.codec, batches, designs, self.world.device)
+        self._watch.image(self.step, "reconstructions", np.asarray(picture))
+
+    def _begin_folder(self, *, resume: bool) -> None:
+        """The first rank says in the folder what is begun."""
+        config = self.config
+        text = yaml.safe_dump(config.written(), sort_keys=False)
+        fingerprint = together(lambda: DesignStream(**config.data.stream_settings(1)).fingerprint, self.world)
+        facts = {"datasets": [{"url": config.data.dataset, "fingerprint": fingerprint}]}
+        by_first(partial(self._folder.open, text, facts, resume=resume, filled=CodecTrainConfig.filled), self.world)
 
     def _new_learner(self) -> CodecLearner:
         codec = open_codec(self.config.codec, self.config.run.seed, self.world.device)

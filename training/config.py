@@ -20,27 +20,33 @@ from training.models import ModelConfig
 from training.noise import NoiseConfig
 from training.optimiser import OptimiserConfig
 from training.streaming.config import PlanConfig, ReadConfig
+from training.streaming.draws import salt
 from training.validation import ValidationConfig
 from training.watch import WatchConfig
 
 OF_A_STAGE = ("data", "examples", "noise", "optimiser")
 """Sections that a stage may change keys of."""
 
+MAX_HANG_S = 1e9
+"""The longest that every timer takes, with room."""
+
 
 class RunConfig(Section):
     """``out``: the run's folder, on any fsspec URL. ``steps``: of the optimiser. ``micro_batches``: of a step, over all
     ranks together. ``dtype``: of the computation; weights and their states are float32. ``checkpointing``: activations
-    are computed again in the backward pass. ``hang``: seconds without a sign of life after which a rank is given up.
+    are computed again in the backward pass. ``export_dtype``: in which the weights of the model are written in the end.
+    ``hang``: seconds without a sign of life after which a rank is given up.
     """
 
     out: Annotated[str, Field(min_length=1)]
     steps: Annotated[int, Field(ge=1)] = 1000
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     micro_batches: Annotated[int, Field(ge=1)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpointing: bool = False
-    hang: Annotated[float, Field(gt=0)] = 1800.0
+    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    hang: Annotated[float, Field(ge=1, le=MAX_HANG_S)] = 1800.0
     storage_options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -72,7 +78,10 @@ class DataConfig(PlanConfig):
 
 
 class StageConfig(Section):
-    """``steps`` of the run with some keys of some sections changed, such as ``data: {resolution: 1024}``."""
+    """``steps`` of the run with some keys of some sections changed, such as ``data: {resolution: 1024}``.
+
+    The states of the optimiser and the averages go on; epochs and the schedule of the learning rate begin anew.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")]
     steps: Annotated[int, Field(ge=1)]
@@ -82,11 +91,30 @@ class StageConfig(Section):
     optimiser: dict[str, Any] = Field(default_factory=dict)
 
 
-class TrainConfig(Section):
-    """Everything a training run can be told. See the README for what each key does."""
+class KeptConfig(Section):
+    """What every configuration of a run has, and how the run's folder keeps it."""
 
     run: RunConfig
     data: DataConfig
+
+    def written(self) -> dict[str, Any]:
+        """All of it in JSON types, what has its default too; validated again it is the same configuration."""
+        tree = self.model_dump(mode="json")
+        del tree["data"]["token_px"]
+        return tree
+
+    @classmethod
+    def filled(cls, tree: Any) -> Any:
+        """What was written, with the keys that it lacks; as it is where it cannot be read."""
+        try:
+            return cls.model_validate(tree).written()
+        except ValidationError:
+            return tree
+
+
+class TrainConfig(KeptConfig):
+    """Everything a training run can be told. See the README for what each key does."""
+
     model: ModelConfig = ModelConfig()
     examples: ExampleConfig = ExampleConfig()
     noise: NoiseConfig = NoiseConfig()
@@ -104,25 +132,29 @@ class TrainConfig(Section):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"two stages have one name: {', '.join(names)}")
-        for stage in self.stages:
-            self._of(stage)
+        for number in range(len(self.stages)):
+            self._of(number)
         return self
 
     def staged(self) -> list[tuple[str, TrainConfig]]:
-        """The configuration of each stage by its name; one, ``train``, where none are listed."""
-        return [(stage.name, self._of(stage)) for stage in self.stages] or [("train", self)]
+        """The configuration of each stage by its name, with its own seed; one, ``train``, where none are listed."""
+        return [(stage.name, self._of(number)) for number, stage in enumerate(self.stages)] or [("train", self)]
 
     def written(self) -> dict[str, Any]:
-        """All of it in JSON types, what has its default too; validated again it is the same configuration."""
-        tree = self.model_dump(mode="json")
-        del tree["data"]["token_px"]
+        """As ever, without what may not be said: steps beside stages, a preset beside weights that have their own."""
+        tree = super().written()
         if self.stages:
             del tree["run"]["steps"]
+        if self.model.weights is not None and "preset" not in self.model.model_fields_set:
+            del tree["model"]["preset"]
         return tree
 
-    def _of(self, stage: StageConfig) -> TrainConfig:
+    def _of(self, number: int) -> TrainConfig:
+        stage = self.stages[number]
         sections = {name: _changed(getattr(self, name), getattr(stage, name), name) for name in OF_A_STAGE}
-        run = self.run.model_copy(update={"steps": stage.steps})
+        # Each stage begins at epoch 0, and is not to draw again what the one before it drew.
+        seed = salt(self.run.seed, 0, f"stage {number}") if number else self.run.seed
+        run = self.run.model_copy(update={"steps": stage.steps, "seed": seed})
         return self.model_copy(update={**sections, "run": run, "stages": []})
 
 

@@ -3,7 +3,7 @@
 TrainingError
 ├── UsageError      the user's mistake (a setting, a dataset that is not one, a state of other data); exit 2
 ├── NonFiniteError  a loss or a gradient is not finite: names the designs; the weights were not touched
-├── RemoteError     another rank failed: names it and its message
+├── RemoteError     another rank failed: names it and its message; or it is gone
 │   └── RemoteUsageError    with the user's mistake, so it is a UsageError too
 └── StreamError     the data cannot be delivered
     ├── ReadError       the store refused, or an object is gone or shorter than the index says: names its URL
@@ -25,7 +25,7 @@ class NonFiniteError(TrainingError):
 
 
 class RemoteError(TrainingError):
-    """Another rank of this run failed; the message is ``rank 3: ...`` with its own."""
+    """Another rank of this run failed, the message is ``rank 3: ...`` with its own; or it is gone without a word."""
 
 
 class RemoteUsageError(RemoteError, UsageError):

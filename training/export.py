@@ -24,30 +24,38 @@ from training.parallel import World, together, total
 from training.streaming.source import MissingError
 
 EXPORTED = "exported.json"
-"""In the folder of a model: of which place of its run it is."""
+"""In the folder of a model: its place in its run."""
 
 LIMIT = 2**16
 
 Model = TypeVar("Model", bound=ModelMixin)
 
 
-def export(learner: Learner, output: Output, name: str, world: World, place: Mapping[str, int] | None = None) -> str:
+def export(
+    learner: Learner,
+    output: Output,
+    name: str,
+    world: World,
+    place: Mapping[str, int | str] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> str:
     """Write the model with the weights that it has now to the folder ``name``, replacing what was there; its URL.
 
     All ranks do it together, the first one writes. A folder that is written only in part has no manifest. ``place``:
-    of the run, for ``is_exported``.
+    of the run and what else tells models apart, for ``is_exported``. ``dtype``: of what was trained; codec and frozen
+    text are written as they are.
 
     Raises:
         TrainingError: the store refuses.
     """
     first = world.rank == 0
-    weights = merged(learner, keep=first)
-    text = {} if learner.trained_text is None else _whole(learner.trained_text, first)
+    weights = merged(learner, first, dtype)
+    text = {} if learner.trained_text is None else _whole(learner.trained_text, first, dtype)
     together(lambda: _write(_plain(learner, weights, text), output, name, place) if first else None, world)
     return output.source.url_of(name)
 
 
-def is_exported(output: Output, name: str, world: World, place: Mapping[str, int]) -> bool:
+def is_exported(output: Output, name: str, world: World, place: Mapping[str, int | str]) -> bool:
     """The folder ``name`` holds the whole model of this place of the run; as the first rank finds it, on every rank.
 
     Raises:
@@ -85,16 +93,16 @@ def _filled(like: Model, weights: dict[str, Tensor]) -> Model:
     return made
 
 
-def _whole(module: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
+def _whole(module: torch.nn.Module, keep: bool, dtype: torch.dtype) -> dict[str, Tensor]:
     out = {}
     for name, value in module.state_dict().items():
         plain = value.full_tensor() if isinstance(value, DTensor) else value
         if keep:
-            out[name] = plain.detach().to("cpu", copy=True)
+            out[name] = plain.detach().to("cpu", dtype, copy=True)
     return out
 
 
-def _write(bundle: Bundle, output: Output, name: str, place: Mapping[str, int] | None) -> None:
+def _write(bundle: Bundle, output: Output, name: str, place: Mapping[str, int | str] | None) -> None:
     with tempfile.TemporaryDirectory(prefix="acetate-export-") as temporary:
         folder = Path(temporary) / "model"
         bundle.save(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any, Self
 
@@ -13,15 +14,18 @@ from training.parallel import World, total
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+ECHO_S = 1.0
+"""Seconds in which another signal is the same wish: a launcher hands on what its whole process group was sent."""
+
 
 class Interruption:
-    """Context manager: the first signal is kept until a step has ended, a second one ends the process as ever.
+    """Context manager: the first signal is kept until a step has ended, a later one ends the process as ever.
 
     Where the loop is in a thread, as Ray has it, signals are another's business.
     """
 
     def __init__(self) -> None:
-        self._come = False
+        self._since: float | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -35,8 +39,12 @@ class Interruption:
 
     def wanted(self, world: World) -> bool:
         """Whether any rank was told to end; asked by all ranks together."""
-        return bool(total(torch.tensor(float(self._come)), world) > 0)
+        return bool(total(torch.tensor(float(self._since is not None)), world) > 0)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self._come = True
-        signal.signal(number, self._before[number])
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        elif now - self._since > ECHO_S:
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)

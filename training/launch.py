@@ -12,64 +12,130 @@ What is started is a module (``--entry``) that has ``run(config, overrides) -> i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from schemas.errors import SettingsError
 from schemas.settings import parse_assignments
 from training.errors import RemoteError, TrainingError, UsageError
+from training.interruption import SIGNALS
 from training.parallel import BACKENDS, TIMEOUT_S
 
-ENTRY = "training.train"
+if TYPE_CHECKING:
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
-SAVING_S = 600
-"""Seconds that processes have for their checkpoint after SIGTERM before they are killed."""
+ENTRY = "training.train"
 
 
 def by_torchrun(words: Sequence[str], *, workers: int, restarts: int = 0, entry: str = ENTRY) -> int:
     """Run ``entry`` with ``words``, its command line, as ``workers`` processes of this host; gives their exit code.
 
-    All are started again, at most ``restarts`` times, when one fails. SIGTERM and SIGINT are handed on, and the code is
-    then 128 and the number of the signal.
+    All are started again, at most ``restarts`` times, when one fails. SIGTERM and SIGINT are handed on to them and what
+    they end with is waited for: 0 where all saved. One that comes before they are there ends with 128 and its number.
 
     Raises:
         TrainingError: a process was killed.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=workers,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=restarts,
-        shutdown_timeout=SAVING_S,
-    )
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGHUP,SIGQUIT"  # for SIGTERM the agent would forget how ranks end
     try:
-        elastic_launch(config, sys.executable)("-m", entry, *words)
+        with _HandedOn() as signals:
+            for left in range(max(0, restarts), -1, -1):
+                agent = signals.to(_agent(("-m", entry, *words), workers))
+                try:
+                    failures = agent.run().failures
+                finally:
+                    agent.get_worker_group().spec.rdzv_handler.shutdown()
+                if not failures or signals.come or not left:
+                    break
     except SignalException as error:
         return 128 + int(error.sigval)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            raise TrainingError(f"rank {rank} was killed by signal {-failure.exitcode}") from None
-        return int(failure.exitcode)
-    return 0
+    if not failures:
+        return 0
+    rank, failure = min(failures.items(), key=lambda item: item[1].timestamp)
+    if failure.exitcode < 0:
+        raise TrainingError(f"rank {rank} was killed by signal {-failure.exitcode}")
+    return int(failure.exitcode)
+
+
+class _HandedOn:
+    """Context manager: signals that end a run go to the processes of an agent. ``come``: the last of them."""
+
+    def __init__(self) -> None:
+        self.come: signal.Signals | None = None
+        self._agent: LocalElasticAgent | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._hand_on) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def to(self, agent: LocalElasticAgent) -> LocalElasticAgent:
+        """From now on those of ``agent``, which is yet to run. Raises SignalException: one came for those before."""
+        self._agent = agent
+        if self.come is not None:
+            raise _signalled(self.come)
+        return agent
+
+    def _hand_on(self, number: int, _: FrameType | None) -> None:
+        self.come = signal.Signals(number)
+        workers = self._agent.get_worker_group().workers if self._agent else []
+        ranks = [worker.id for worker in workers if worker.id is not None]
+        if not ranks:
+            raise _signalled(self.come)
+        for rank in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rank, number)  # and no process of its own: those that read for it are its business
+
+
+def _signalled(number: signal.Signals) -> Exception:
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    return SignalException("there is no process to hand it on to", number)
+
+
+def _agent(words: tuple[str, ...], workers: int) -> LocalElasticAgent:
+    """Torchrun's agent, which starts ``python WORDS`` as all ranks of a world of this host."""
+    from torch.distributed.elastic.agent.server.api import WorkerSpec
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.rendezvous import RendezvousParameters
+    from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
+    from torch.distributed.launcher.api import LaunchConfig
+
+    host = "localhost"
+    usual = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=workers)
+    rendezvous = RendezvousParameters("c10d", f"{host}:0", uuid.uuid4().hex, 1, 1, host, **usual.rdzv_configs)
+    spec = WorkerSpec(
+        role=usual.role,
+        local_world_size=workers,
+        rdzv_handler=get_rendezvous_handler(rendezvous),
+        entrypoint=sys.executable,
+        args=words,
+        max_restarts=0,
+        monitor_interval=usual.monitor_interval,
+        local_addr=host,
+        numa_options=usual.numa_options,
+    )
+    return LocalElasticAgent(spec, DefaultLogsSpecs())
 
 
 def by_ray(

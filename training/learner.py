@@ -70,7 +70,7 @@ class Learner(nn.Module):
         )
         error_T = (predicted_TC.float() - velocity(example.tokens, noise.noise_TC)).square().mean(dim=1)
         sums_D = torch.zeros(len(example.keys), device=error_T.device)
-        out_D: Tensor = sums_D.index_add(0, design_T[target_T], error_T[target_T]) + 0 * predicted_TC.sum()
+        out_D: Tensor = sums_D.index_add(0, design_T[target_T], error_T[target_T])
         return out_D
 
     def _kinds(self, example: Example) -> Tensor | None:

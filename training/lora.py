@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from model.transformer import NEW_PARAMETERS, RegionTransformer
+from model.transformer import KIND_EMBED, NEW_PARAMETERS, RegionTransformer
 from schemas.settings import Section
 from training.errors import UsageError
 
@@ -59,19 +59,19 @@ def add_lora(learner: Learner, settings: LoraSettings, seed: int = 0) -> None:
         init_lora_weights=True,
     )
     learner.requires_grad_(False)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # it is drawn on the CPU; otherwise every GPU of the host would be woken
         torch.manual_seed(seed)
         transformer.add_adapter(config)
-    for name in NEW_PARAMETERS:
-        if (parameter := getattr(transformer, name)) is not None:
+    for name, parameter in transformer.named_parameters():
+        if name in (*NEW_PARAMETERS, KIND_EMBED):
             parameter.requires_grad_(True)
 
 
-def merged(learner: Learner, keep: bool = True) -> dict[str, Tensor]:
+def merged(learner: Learner, keep: bool = True, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """The transformer's weights on the CPU by diffusers' names, whole, with the adapter, if there is one, folded in.
 
-    A copy that shares nothing with the learner. Where that is sharded, all ranks do it together; those with ``keep``
-    False get nothing.
+    A copy in ``dtype`` (None: as they are) that shares nothing with the learner. Where that is sharded, all ranks do it
+    together; those with ``keep`` False get nothing.
     """
     transformer = learner.transformer
     state, scales = transformer.state_dict(), dict(_scales(transformer))
@@ -83,7 +83,7 @@ def merged(learner: Learner, keep: bool = True) -> dict[str, Tensor]:
         if _BASE in name and (layer := name.partition(_BASE)[0]) in scales and name.endswith(".weight"):
             plain = _folded(plain, layer, state, scales[layer])
         if keep:
-            out[name.replace(_BASE, ".")] = plain.to("cpu", copy=True)
+            out[name.replace(_BASE, ".")] = plain.to("cpu", dtype or plain.dtype, copy=True)
     return out
 
 

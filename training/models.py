@@ -95,20 +95,28 @@ class ModelConfig(Section):
         return self.weights is not None and (Path(self.weights) / MANIFEST).is_file()
 
 
-def build(config: ModelConfig, codec: LayerCodec | None, seed: int, device: torch.device) -> Bundle:
+def build(
+    config: ModelConfig, codec: LayerCodec | None, seed: int, device: torch.device, *, empty: bool = False
+) -> Bundle:
     """The bundle that a run begins with; the same on every rank. ``codec`` None: that of the checkpoint.
 
-    ``device``: of a frozen text encoder; the transformer is on the CPU.
+    ``device``: of the codec and the text encoder; the transformer is on the CPU. ``empty``: it is on the meta device,
+    for the weights of another rank, and takes no memory.
 
     Raises:
         UsageError: the parts do not fit, or are not there.
     """
+    where = torch.device("meta" if empty else "cpu")
     try:
         if config.has_codec:
-            return _of_checkpoint(config, codec)
+            return _of_checkpoint(config, device, where)
         if codec is None:
             raise UsageError("a model that is no checkpoint needs a codec: set model.codec.kind")
-        return _of_pipeline(config, codec, device) if config.weights else _new(config, codec, seed, device)
+        if config.weights:
+            transformer = variants.pretrained(config.weights, config.variant, empty=empty, **config.settings)
+        else:
+            transformer = _new(config, codec, seed, where)
+        return Bundle(transformer, codec, _text(config, transformer.config.joint_attention_dim, device), config.preset)
     except ModelError as error:
         raise UsageError(f"model: {error}") from error
 
@@ -161,22 +169,19 @@ def _pictures(stream: DesignStream, designs: int, token_px: int) -> Iterator[Ten
             return
 
 
-def _of_checkpoint(config: ModelConfig, codec: LayerCodec | None) -> Bundle:
-    if config.settings or config.text or config.codec.kind:
-        raise UsageError("model.weights is a checkpoint, which has settings, codec and text of its own: leave them out")
-    return Bundle.load(str(config.weights))
+def _of_checkpoint(config: ModelConfig, device: torch.device, where: torch.device) -> Bundle:
+    if config.settings or config.text or config.codec.kind or "preset" in config.model_fields_set:
+        raise UsageError(
+            "model.weights is a checkpoint, which has preset, settings, codec and text of its own: leave them out"
+        )
+    return Bundle.load(str(config.weights), device=device, transformer_device=where)
 
 
-def _of_pipeline(config: ModelConfig, codec: LayerCodec, device: torch.device) -> Bundle:
-    transformer = variants.pretrained(config.weights, config.variant, **config.settings)
-    return Bundle(transformer, codec, _text(config, transformer.config.joint_attention_dim, device), config.preset)
-
-
-def _new(config: ModelConfig, codec: LayerCodec, seed: int, device: torch.device) -> Bundle:
+def _new(config: ModelConfig, codec: LayerCodec, seed: int, where: torch.device) -> RegionTransformer:
     torch.manual_seed(seed)
     known = {**SETTINGS[config.variant], "channel_std": codec.channel_std, **config.settings}
-    transformer = presets.transformer(config.preset, **known)
-    return Bundle(transformer, codec, _text(config, transformer.config.joint_attention_dim, device), config.preset)
+    with where:
+        return presets.transformer(config.preset, **known)
 
 
 def _text(config: ModelConfig, width: int, device: torch.device) -> TextEncoder:

@@ -20,9 +20,9 @@ def imported(key: str, name: str, others: str, device: torch.device | str) -> nn
     remedy = f"give {others} or an importable module:function that returns a torch.nn.Module"
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last of a name that begins with a dot
         raise UsageError(f"{key}: no network {name!r} ({error}); {remedy}") from None
-    made = found() if callable(found) else found
+    made = found() if callable(found) and not isinstance(found, nn.Module) else found
     if not isinstance(made, nn.Module):
         raise UsageError(f"{key}: {name!r} gave a {type(made).__name__}; {remedy}")
     return made.to(device).eval().requires_grad_(False)

@@ -16,6 +16,7 @@ import fsspec
 
 from model.folder import sync
 from training.errors import TrainingError
+from training.masking import first_line
 from training.streaming.source import Source
 
 
@@ -49,6 +50,16 @@ class Output:
             finally:
                 temporary.unlink(missing_ok=True)
             sync(final.parent)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write ``name`` to a local folder unless it is there; whether it was written. Of two at once one does it."""
+        with self._mapped("write", name):
+            try:
+                with self._made(name).open("xb") as out:
+                    out.write(data)
+            except FileExistsError:
+                return False
+        return True
 
     @contextlib.contextmanager
     def stream(self, name: str) -> Iterator[IO[bytes]]:
@@ -102,8 +113,16 @@ class Output:
         except TrainingError:
             raise
         except Exception as error:  # every store has exceptions of its own; this is the one place they are mapped
-            detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise TrainingError(f"cannot {verb} {self.source.url_of(name)}: {detail}") from error
+            raise TrainingError(f"cannot {verb} {self.source.url_of(name)}: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def writing(path: object) -> Iterator[None]:
+    """What a disk raises, above all that it is full, as a TrainingError of one line that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error.strerror or first_line(error)}") from error
 
 
 def _last(path: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils._pytree import register_dataclass
@@ -36,6 +37,9 @@ TIMEOUT_S = 1800.0
 
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 """By device. Beside a GPU the CPU has a backend too: agreement and checkpoints need no word from the GPU."""
+
+GLOO = "/gloo/transport/"
+"""In every message of a connection of gloo, whose errors have no type of their own."""
 
 MESSAGE_BYTES, FOLDER_BYTES, FOLDER_FILES = 4096, 256 * 2**20, 1000
 _USAGE = b"!"
@@ -63,12 +67,14 @@ def join(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_s: float = TIM
     Raises:
         UsageError: there is no such device, or the environment names a rank without a world.
         TrainingError: the others did not come.
+        RemoteError: in the context, when another rank is gone.
     """
     rank, size, local_rank = _of_environment()
     kind = _kind(device, local_rank)
     if dist.is_initialized():
         where = torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else torch.device("cpu")
-        yield World(dist.get_rank(), dist.get_world_size(), local_rank, where)
+        with peers(dist.get_rank()):
+            yield World(dist.get_rank(), dist.get_world_size(), local_rank, where)
         return
     where = torch.device("cpu")
     if kind == "cuda":
@@ -76,9 +82,30 @@ def join(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_s: float = TIM
         torch.cuda.set_device(where)
     _begin(BACKENDS[kind], rank, size, timeout_s)
     try:
-        yield World(rank, size, local_rank, where)
+        with peers(rank):
+            yield World(rank, size, local_rank, where)
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def peers(rank: int) -> Iterator[None]:
+    """What a collective of torch raises on this rank when another is gone, in one line; other errors stay as they are.
+
+    Raises:
+        RemoteError: another rank is gone, or does not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        line = str(error).partition("\n")[0]
+        if not isinstance(error, dist.DistError) and GLOO not in line:
+            raise
+        detail = line.rpartition(GLOO)[2].partition("] ")[2] or line
+        raise RemoteError(
+            f"rank {rank}: another rank is gone or does not answer ({detail.partition('. ')[0]}), which its own output "
+            "may explain; give the command again to go on from the last checkpoint"
+        ) from error
 
 
 def shard(learner: Learner, world: World, *, dtype: torch.dtype = torch.float32, checkpointing: bool = False) -> None:
@@ -89,13 +116,17 @@ def shard(learner: Learner, world: World, *, dtype: torch.dtype = torch.float32,
     count needs no correction. A parameter that one rank alone did not use counts as 0 there. ``checkpointing``: the
     activations of a block are computed again in the backward pass. A world of one in float32 is left as it is.
 
-    Transformer and text encoder can be called by themselves, as a sampler does, as long as every rank does.
+    The weights are those of the first rank, one after another; on the other ranks they may be on the meta device, and
+    no rank but the first ever has all of them. Transformer and text encoder can be called by themselves, as a sampler
+    does, as long as every rank does.
     """
-    learner.to(world.device)
     if checkpointing:
         learner.transformer.enable_gradient_checkpointing()
     if world.size == 1 and dtype is torch.float32:
+        learner.to(world.device)
         return
+    weights = learner.state_dict() if world.rank == 0 else {}
+    learner.to("meta")
     mesh = init_device_mesh(world.device.type, (world.size,))
     policy = MixedPrecisionPolicy(
         param_dtype=None if dtype is torch.float32 else dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
@@ -105,6 +136,8 @@ def shard(learner: Learner, world: World, *, dtype: torch.dtype = torch.float32,
         unit = fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)
+    learner.to_empty(device=world.device)
+    set_model_state_dict(learner, weights, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
     if isinstance(learner.trained_text, FSDPModule):
         learner.trained_text.set_reduce_scatter_unused_params(True)  # a rank without prompts uses few of them
         # Its text of no prompts is an empty view, which nobody changes in place.
@@ -174,6 +207,11 @@ def together(work: Callable[[], Made], world: World) -> Made:
         error = raised
     agree(error, world)
     return made
+
+
+def by_first(work: Callable[[], object], world: World) -> None:
+    """Do what is the first rank's alone, once on every rank that it is done. Raises as ``together``."""
+    together(work if world.rank == 0 else lambda: None, world)
 
 
 def share_folder(path: Path, world: World) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -70,7 +71,7 @@ class Meter:
 
 
 class RunProgress:
-    """Shows where a run is; log records of this process appear above it. A context manager, for the first rank alone.
+    """Shows where a run is, on the console of ``logged``. A context manager, for the first rank alone.
 
     ``name``: of what runs, such as a stage. ``done``: steps that were made before.
     """
@@ -80,7 +81,6 @@ class RunProgress:
         self.meter = meter or Meter()
         self._live = console.is_terminal
         self._said = -math.inf
-        self._handler = Above(console)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(20),
@@ -119,14 +119,12 @@ class RunProgress:
 
     def __enter__(self) -> Self:
         self._progress.__enter__()
-        logging.getLogger().addHandler(self._handler)
         self.meter.pause()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        logging.getLogger().removeHandler(self._handler)
         self._progress.__exit__(kind, error, trace)
 
 
@@ -148,16 +146,28 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60:02} s" if minutes else f"{whole} s"
 
 
-class Above(logging.Handler):
+@contextmanager
+def logged(console: Console, rank: int = 0) -> Iterator[None]:
+    """What is logged appears on the console; of other ranks than the first, warnings and errors with their rank."""
+    handler = _Above(console, rank)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+class _Above(logging.Handler):
     """Log records above the line, which a stream of their own would tear."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.INFO)
-        self._out = console
+    def __init__(self, console: Console, rank: int) -> None:
+        super().__init__(logging.WARNING if rank else logging.INFO)
+        self._out, self._of = console, f"rank {rank}: " if rank else ""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-            self._out.print(level + self.format(record), highlight=False, markup=False, soft_wrap=True)
+            text = self._of + level + self.format(record)
+            self._out.print(text, highlight=False, markup=False, soft_wrap=True)
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be shown ends no run
             self.handleError(record)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
-from pydantic import ValidationError
 from rich.console import Console
 from torch import Tensor
 
@@ -28,13 +27,15 @@ from training.config import TrainConfig
 from training.errors import UsageError
 from training.examples import TASKS_OF, prepare
 from training.export import export, is_exported
+from training.frozen import fingerprint
 from training.learner import Learner
 from training.lora import add_lora
+from training.masking import shown
 from training.models import build, fit_codec, open_codec
 from training.noise import draw_noise
 from training.optimiser import Optimiser
-from training.parallel import World, shard, share_folder, share_of, together, total
-from training.progress import Above, RunProgress
+from training.parallel import World, by_first, shard, share_folder, share_of, together, total
+from training.progress import RunProgress, logged
 from training.run_folder import RunFolder
 from training.sampled import Sampler
 from training.sheet import sheet_of
@@ -46,7 +47,8 @@ from training.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-SILENT = logging.CRITICAL + 1
+FROZEN = "frozen"
+"""In the facts of a checkpoint: the fingerprint of what is not trained, and not in it."""
 
 CODEC, MODEL = "codec", "model"
 """The folders of a run that hold the codec that was fitted for it, and what was trained."""
@@ -90,10 +92,12 @@ class Run:
 
     def __init__(self, config: TrainConfig, world: World, stack: ExitStack) -> None:
         self.config, self.world = config, world
-        self._console = Console(stderr=True, quiet=world.rank != 0)
-        self._above = stack.enter_context(_logged(self._console))
+        self._console = Console(stderr=True)
+        stack.enter_context(logged(self._console, world.rank))
+        datasets = together(partial(_check_data, config), world)
         self._folder = RunFolder(config.run.out, config.run.storage_options)
         stack.callback(self._folder.close)
+        by_first(self._folder.claim, world)
         self._output = self._folder.output
         self._checkpoints = Checkpoints(
             config.run.out,
@@ -104,19 +108,20 @@ class Run:
         )
         stack.callback(self._checkpoints.close)
         self._latest = self._checkpoints.latest()
-        self._begin_folder(together(partial(_check_data, config), world))
+        self._begin_folder(datasets)
         self.watchdog = stack.enter_context(Watchdog(config.run.hang, world))
         self.learner = self._new_learner()
         self.average = Average(self.learner, config.average)
         self._optimiser = Optimiser(self.learner, config.optimiser, config.run.steps)
         self.step, self._place = 0, Place()
         if self._latest is not None:
-            self._place = Place(**self._checkpoints.load(self._latest, self._tensors()))
-            self.step = self._latest.step
+            facts = self._checkpoints.load(self._latest, self._tensors())
+            by_first(partial(self._check_frozen, facts.pop(FROZEN, None)), world)
+            self._place, self.step = Place(**facts), self._latest.step
             log.info("goes on from step %d", self.step)
         self._saved = (self.step, self._place.stage)
         step = self._latest.step if self._latest else None
-        self.watch = Watch(self._folder, config.watch, world.rank, step=step)
+        self.watch = together(lambda: Watch(self._folder, config.watch, world.rank, step=step), world)
         stack.callback(self.watch.close)
 
     def stages(self) -> Iterator[Stage]:
@@ -135,7 +140,8 @@ class Run:
         self._place = Place(stage.number, stage.step, fetched.state)
         stage.progress.step(stage.step, loss=report.loss, tokens=report.tokens, waited=fetched.waited, lr=lr)
         if self._due(watch.log_every):
-            self.watch.scalars(self.step, of_step(report, lr=lr, pace=stage.progress.meter.pace))
+            scalars = of_step(report, lr=lr, pace=stage.progress.meter.pace)
+            by_first(partial(self.watch.scalars, self.step, scalars), self.world)
         if self._due(watch.validate_every):
             self._validate(stage)
         if self._due(watch.samples_every):
@@ -152,25 +158,29 @@ class Run:
         """
         self.save()
         self.watchdog.beat("export")
-        place = {"stage": stage.number, "step": self.step}
+        dtype = self.config.run.export_dtype
+        place = {"stage": stage.number, "step": self.step, "dtype": dtype}
         if not is_exported(self._output, MODEL, self.world, place):
             with self.average.swapped():
-                export(self.learner, self._output, MODEL, self.world, place)
+                export(self.learner, self._output, MODEL, self.world, place, getattr(torch, dtype))
         elif stage.number + 1 >= len(self.config.stages):
             more = "add a stage, or steps to the last," if self.config.stages else "raise run.steps"
             log.info("the run of %d steps is finished; %s to go on", self.step, more)
         self._place = Place(stage.number + 1)
 
     def save(self) -> None:
-        """Save a checkpoint in the background, unless the last is of this step and stage."""
+        """Save a checkpoint in the background, unless the last is of this step and stage.
+
+        Raises:
+            TrainingError: another process has the folder, or a file cannot be written.
+        """
         now = (self.step, self._place.stage)
         if now != self._saved:
             self.watchdog.beat("save a checkpoint")
-            self._checkpoints.save(self.step, self._tensors(), self._place._asdict())
+            by_first(self._folder.hold, self.world)
+            self._checkpoints.save(self.step, self._tensors(), {**self._place._asdict(), FROZEN: self._frozen})
             self._saved = now
-            self.watch.flush()
-            if self.world.rank == 0:
-                self._folder.upload()
+            by_first(self._folder.upload, self.world)
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -199,8 +209,9 @@ class Run:
         )
         of = config.validation
         as_it_is = partial(prepared, evaluation=True)
-        fixed = partial(FixedDesigns, settings, as_it_is, split=of.split, seed=of.seed)
-        held = fixed(rank=self.world.rank, size=self.world.size)
+        held = FixedDesigns(
+            settings, as_it_is, split=of.split, seed=of.seed, rank=self.world.rank, size=self.world.size
+        )
         validation = Validation(
             held,
             of,
@@ -209,13 +220,9 @@ class Run:
         )
         noise = partial(draw_noise, config=config.noise, seed=config.run.seed)
         stepper = Stepper(self.learner, self._optimiser, self.world, prepared, noise)
-        shown = held if self.world.size == 1 else fixed()
-        self._above.setLevel(SILENT)
-        try:
-            with RunProgress(self._console, name, config.run.steps, done=here.step) as progress:
-                yield Stage(number, name, config, stream, stepper, shown, validation, progress, here.step)
-        finally:
-            self._above.setLevel(logging.INFO)
+        console = self._console if self.world.rank == 0 else Console(quiet=True)
+        with RunProgress(console, name, config.run.steps, done=here.step) as progress:
+            yield Stage(number, name, config, stream, stepper, held.alone(), validation, progress, here.step)
 
     def _validate(self, stage: Stage) -> None:
         if not stage.shown.tasks:
@@ -223,7 +230,7 @@ class Run:
         self.watchdog.beat("validate")
         with self.average.swapped():
             found = stage.validation(self.learner)
-        self.watch.scalars(self.step, found.scalars())
+        by_first(partial(self.watch.scalars, self.step, found.scalars()), self.world)
         log.info("step %d: validation %s", self.step, ", ".join(f"{t} {v:.4f}" for t, v in found.means.items()))
         stage.progress.meter.pause()
 
@@ -235,29 +242,36 @@ class Run:
                 designs = self.config.watch.sample_designs
                 examples = together(partial(stage.shown.examples, task, designs), self.world)
                 sheet = sheet_of(self.learner, examples, Sampler(seed=self.config.run.seed), designs)
-                self.watch.image(self.step, f"samples/{task}", np.asarray(sheet))
+                show = partial(self.watch.image, self.step, f"samples/{task}", np.asarray(sheet))
+                by_first(show, self.world)
         stage.progress.meter.pause()
 
     def _begin_folder(self, datasets: list[dict[str, str]]) -> None:
         """The first rank says in the folder what is begun; it has what was logged until the end."""
         text = yaml.safe_dump(self.config.written(), sort_keys=False)
         resume, step = self._latest is not None, self._latest.step if self._latest else 0
-        if self.world.rank == 0:
-            begin = partial(self._folder.open, resume=resume, step=step, filled=_filled)
-            together(lambda: begin(text, {"datasets": datasets}), self.world)
-        else:
-            together(lambda: None, self.world)
+        begin = partial(self._folder.open, resume=resume, step=step, filled=TrainConfig.filled)
+        by_first(lambda: begin(text, {"datasets": datasets}), self.world)
 
     def _new_learner(self) -> Learner:
         config, device = self.config, self.world.device
         codec = together(lambda: open_codec(config.model, device), self.world) or self._fitted_codec()
-        bundle = together(lambda: build(config.model, codec, config.run.seed, device), self.world)
-        learner = Learner(bundle)
+        empty = self.world.rank > 0
+        bundle = together(lambda: build(config.model, codec, config.run.seed, device, empty=empty), self.world)
+        learner = Learner(replace(bundle, overflow=config.staged()[-1][1].examples.overflow))
         if config.model.lora is not None:
             add_lora(learner, config.model.lora, config.run.seed)
+        self._frozen = None if empty else fingerprint(learner)
         dtype = getattr(torch, config.run.dtype)
         shard(learner, self.world, dtype=dtype, checkpointing=config.run.checkpointing)
         return learner
+
+    def _check_frozen(self, known: str | None) -> None:
+        if known is not None and known != self._frozen:
+            raise UsageError(
+                f"{shown(self.config.run.out)} holds a run over other weights: set model.weights, model.text and "
+                "model.codec to those it began with, or run.out to another folder"
+            )
 
     def _fitted_codec(self) -> LayerCodec | None:
         """The codec of this run's folder, fitted by the first rank where there is none; None: the checkpoint's."""
@@ -265,10 +279,7 @@ class Run:
             return None
         with tempfile.TemporaryDirectory(prefix="acetate-codec-") as temporary:
             folder = Path(temporary)
-            if self.world.rank == 0:
-                together(lambda: self._fit(folder), self.world)
-            else:
-                together(lambda: None, self.world)
+            by_first(lambda: self._fit(folder), self.world)
             shared = share_folder(folder, self.world)
             try:
                 return PcaCodec.load(shared)
@@ -289,25 +300,6 @@ class Run:
             (folder / name).write_bytes(self._output.source.read(f"{CODEC}/{name}"))
 
 
-@contextmanager
-def _logged(console: Console) -> Iterator[Above]:
-    """What is logged appears on the console."""
-    handler = Above(console)
-    logging.getLogger().addHandler(handler)
-    try:
-        yield handler
-    finally:
-        logging.getLogger().removeHandler(handler)
-
-
-def _filled(tree: Any) -> Any:
-    """The configuration of a run with the keys that it lacks, as it is where it cannot be read."""
-    try:
-        return TrainConfig.model_validate(tree).written()
-    except ValidationError:
-        return tree
-
-
 def _check_data(config: TrainConfig) -> list[dict[str, str]]:
     """Before anything is loaded: each stage has designs, and some of every task that it is to learn.
 
@@ -320,7 +312,7 @@ def _check_data(config: TrainConfig) -> list[dict[str, str]]:
     fitted = (model.codec.kind or preset(model.preset).codec) == "pca"
     for name, stage in config.staged():
         settings = stage.data.stream_settings(
-            model.codec.token_px if fitted else preset(model.preset).token_px, seed=config.run.seed
+            model.codec.token_px if fitted else preset(model.preset).token_px, seed=stage.run.seed
         )
         stream = DesignStream(**settings)
         found = stream.plan().summary.samples_by_task
@@ -334,8 +326,8 @@ def _check_data(config: TrainConfig) -> list[dict[str, str]]:
                 )
             if not found[task] and not len(DesignStream(**{**settings, "tasks": task}).plan()):
                 raise UsageError(
-                    f"{name}: the split {stage.data.split!r} of {stage.data.dataset} has no sample for {task}: give it "
-                    "no weight in data.tasks"
+                    f"{name}: the split {stage.data.split!r} of {shown(stage.data.dataset)} has no sample for {task}: "
+                    "give it no weight in data.tasks"
                 )
     return datasets
 

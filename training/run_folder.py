@@ -4,6 +4,7 @@
     environment.json   versions, hardware, commit and dataset of the last start
     log.txt            everything that was logged, over all starts
     metrics.jsonl      scalars, one JSON a line
+    run.lock           who trains in it, as long as somebody does
     tensorboard/  samples/  checkpoints/  model/
 
 What grows (log, metrics, TensorBoard) is written to a local folder: the run's own where that is local, else a temporary
@@ -19,6 +20,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -30,14 +32,16 @@ import torch
 import yaml
 
 from training.errors import UsageError
-from training.outputs import Output
+from training.masking import masked
+from training.outputs import Output, writing
+from training.run_lock import RunLock
 from training.streaming.source import MissingError
 
 CONFIG, ENVIRONMENT, LOG, METRICS = "config.yaml", "environment.json", "log.txt", "metrics.jsonl"
 TENSORBOARD, SAMPLES = "tensorboard", "samples"
 
 MAY_CHANGE = re.compile(
-    r"run\.(out|steps|device|hang)|(stages\.\d+\.)?data\.((workers|threads|plan_dir|on_error|dataset)|read\..*)"
+    r"run\.(out|steps|device|hang|export_dtype)|(stages\.\d+\.)?data\.((workers|threads|plan_dir|on_error|dataset)|read\..*)"
     r"|model\.(weights|text|codec\.path)|(.*\.)?storage_options(\..*)?|(watch|checkpoint)(\..*)?"
 )
 """Dotted keys that a run may go on with changed: none of them decides what a step does.
@@ -52,7 +56,6 @@ LIMIT = 256 * 2**20
 """Bytes that are read back of a file of the run."""
 
 PACKAGES = ("acetate", "torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "fsspec")
-MASK = "***"
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _ROOT = Path(__file__).resolve().parent.parent
 _OURS = ("training", "model", "schemas")
@@ -67,10 +70,10 @@ class RunFolder:
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self.output = Output(url, storage_options)
-        self.url = self.output.source.url
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._uploaded: dict[str, tuple[int, int]] = {}
-        self._handler: logging.FileHandler | None = None
+        self._handler: _LogFile | None = None
+        self._lock = RunLock(self.output)
         self._levels: dict[str, int] = {}
         local = self.output.source.local
         if local is not None and (other := next((p for p in (local, *local.parents) if p.is_file()), None)):
@@ -80,6 +83,24 @@ class RunFolder:
             local = Path(self._temporary.name)
         self.local = local
         """Where files that grow lie while the run goes on."""
+
+    def claim(self) -> None:
+        """Have the folder alone, before it is looked at, until it is closed.
+
+        Raises:
+            UsageError: another process trains in it.
+            TrainingError: the store refuses.
+        """
+        self._lock.claim()
+
+    def hold(self) -> None:
+        """Make sure that the folder is still this process's own, before something in it is replaced.
+
+        Raises:
+            UsageError: another process has taken it over.
+            TrainingError: the store refuses.
+        """
+        self._lock.hold()
 
     def open(
         self,
@@ -118,19 +139,22 @@ class RunFolder:
     def growing(self, name: str, *, resume: bool) -> Path:
         """The local path of a file to append to; what the store has of it is there where the run goes on."""
         path = self.local / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            path.unlink(missing_ok=True)
-        elif self._temporary is not None and (data := self.read(name)) is not None:
-            path.write_bytes(data)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not resume:
+                path.unlink(missing_ok=True)
+            elif self._temporary is not None and (data := self.read(name)) is not None:
+                path.write_bytes(data)
         return path
 
     def upload(self) -> None:
-        """Copy what has grown to the store; where the folder is local there is nothing to do.
+        """Copy what has grown to the store; where the folder is local there is nothing to copy.
 
         Raises:
-            TrainingError: the store refuses.
+            TrainingError: the store refuses, or the log could not be written.
         """
+        if self._handler is not None:
+            self._handler.check()
         if self._temporary is None:
             return
         for path in sorted(self.local.rglob("*")):
@@ -142,20 +166,24 @@ class RunFolder:
                     self._uploaded[name] = state
 
     def close(self) -> None:
-        """End the log and copy what is left; the temporary folder is gone also where that fails."""
-        if self._handler is not None:
-            logging.getLogger().removeHandler(self._handler)
-            self._handler.close()
-            self._handler = None
+        """End the log, copy what is left and leave the folder to others; the last also where that fails."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._lock.release)
+            if self._temporary is not None:
+                stack.callback(self._temporary.cleanup)
+                stack.callback(self.upload)
+            stack.callback(self._end_log)
+        self._temporary = None
+
+    def _end_log(self) -> None:
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)
         self._levels.clear()
-        if self._temporary is not None:
-            try:
-                self.upload()
-            finally:
-                self._temporary.cleanup()
-                self._temporary = None
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+            handler.check()
 
     def _check_same(self, before: bytes, config: Any, step: int, filled: Callable[[Any], Any]) -> None:
         try:
@@ -163,17 +191,18 @@ class RunFolder:
         except (yaml.YAMLError, ValueError):
             known = None
         if not isinstance(known, Mapping):
-            raise UsageError(f"{shown(self.output.source.url_of(CONFIG))} is damaged; set run.out to another folder")
+            raise UsageError(f"{self.output.source.url_of(CONFIG)} is damaged; set run.out to another folder")
         found = first_difference(masked(filled(known)), masked(config), step)
         if found is not None:
             key, was, now = found
             raise UsageError(
-                f"{shown(self.url)} holds a run with {key} = {was}, not {now}: set it back to go on with that run, or "
-                "run.out to another folder"
+                f"{self.output.source.shown} holds a run with {key} = {was}, not {now}: set it back to go on with that "
+                "run, or run.out to another folder"
             )
 
     def _log_to(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path, encoding="utf-8")
+        with writing(path):
+            self._handler = _LogFile(path, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter(_LINE))
         logging.getLogger().addHandler(self._handler)
         for name in _OURS:
@@ -182,22 +211,31 @@ class RunFolder:
             logger.setLevel(logging.INFO)
 
 
-def masked(tree: Any) -> Any:
-    """A configuration without what opens a store: values below a ``storage_options``, and parts of URLs."""
-    if isinstance(tree, str):
-        return shown(tree)
-    if isinstance(tree, Mapping):
-        return {name: _hidden(value) if name == "storage_options" else masked(value) for name, value in tree.items()}
-    return [masked(value) for value in tree] if isinstance(tree, list) else tree
+class _LogFile(logging.FileHandler):
+    """A log that keeps what its disk raised first for ``check``: who logs is not to fail, nor to fill the console."""
 
+    def __init__(self, path: Path, encoding: str) -> None:
+        super().__init__(path, encoding=encoding)
+        self._failure: OSError | None = None
 
-def shown(text: str) -> str:
-    """A text with what may be a password masked where it is a URL: its user information and its query."""
-    scheme, mark, rest = text.partition("://")
-    if not mark:
-        return text
-    rest = re.sub(r"\?.*", f"?{MASK}", rest, count=1, flags=re.DOTALL)
-    return scheme + mark + re.sub(r"(^|://)[^/]*@", rf"\1{MASK}@", rest)
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if isinstance(error, OSError):
+            self._failure = self._failure or error
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:  # what is left to be written does not fit either
+            self._failure = self._failure or error
+
+    def check(self) -> None:
+        """Raises TrainingError: a line could not be written."""
+        if self._failure is not None:
+            with writing(self.baseFilename):
+                raise self._failure
 
 
 def first_difference(before: Any, after: Any, step: int = 0) -> tuple[str, str, str] | None:
@@ -253,10 +291,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _hidden(value: Any) -> Any:
-    return dict.fromkeys(value, MASK) if isinstance(value, Mapping) else MASK
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

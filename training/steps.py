@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,6 +22,8 @@ from training.optimiser import Optimiser
 from training.parallel import World, agree, share_of, together, total
 from training.stream import DesignStream
 from training.streaming.config import TASKS
+
+log = logging.getLogger(__name__)
 
 SHOWN = 8
 """Designs that a message names at most."""
@@ -54,6 +57,13 @@ def _some(epoch: Iterator[MicroBatch], rounds: int) -> tuple[list[MicroBatch], f
     while len(batches) < rounds and (batch := next(epoch, None)) is not None:
         batches.append(batch)
     return (batches, time.perf_counter() - began) if batches else None
+
+
+def tell_skipped(stream: DesignStream, world: World) -> None:
+    """The log gets how many samples were skipped on all ranks together, which all call it."""
+    count = int(total(torch.tensor(stream.skipped_so_far), world))
+    if count and world.rank == 0:
+        log.warning("%d samples were skipped in all, on %d ranks", count, world.size)
 
 
 @dataclass(frozen=True)

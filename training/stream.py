@@ -103,12 +103,18 @@ class DesignStream(IterableDataset[MicroBatch]):
             find_shards(self._urls, self.config.split, self._options)
         self._made: tuple[tuple[int, int], Plan] | None = None
         self.skipped: list[tuple[str, str]] = []
+        self._skipped_before = 0
         self.holes: Counter[str] = Counter()
 
     @property
     def fingerprint(self) -> str:
         """The hash of the dataset's content."""
         return self._indexed.fingerprint
+
+    @property
+    def skipped_so_far(self) -> int:
+        """How many samples were skipped in all epochs of this stream."""
+        return self._skipped_before + len(self.skipped)
 
     @property
     def _indexed(self) -> Index:
@@ -171,8 +177,7 @@ class DesignStream(IterableDataset[MicroBatch]):
     def _plain(self) -> Iterator[MicroBatch]:
         info = get_worker_info()
         parts, part = (info.num_workers, info.id) if info is not None else (1, 0)
-        self.skipped.clear()
-        self.holes.clear()
+        self._forget()
         delivery = PlainDelivery(
             self._urls, self._options, self._withdrawn(None), self.config, self.seed, self.rank * parts + part,
             self.world_size * parts, self._decoder, self._threads, self._skip, self.skipped, self.holes,
@@ -199,9 +204,14 @@ class DesignStream(IterableDataset[MicroBatch]):
             plan = self.plan()
         self._spent = False
         if self._position == 0:
-            self.skipped.clear()
-            self.holes.clear()
+            self._forget()
         return plan
+
+    def _forget(self) -> None:
+        """What was left out of the epoch before."""
+        self._skipped_before += len(self.skipped)
+        self.skipped.clear()
+        self.holes.clear()
 
     def _report(self) -> None:
         if self.holes:

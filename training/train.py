@@ -21,7 +21,7 @@ from training.errors import TrainingError, UsageError
 from training.interruption import Interruption
 from training.parallel import join, together
 from training.run import Run, Stage, opened
-from training.steps import fetched
+from training.steps import fetched, tell_skipped
 
 log = logging.getLogger("training.train")  # also where it is __main__
 
@@ -34,7 +34,9 @@ def train(config: TrainConfig) -> bool:
     """
     with join(config.run.device) as world, Interruption() as interruption, opened(config, world) as run:
         for stage in run.stages():
-            if not _steps(run, stage, interruption):
+            done = _steps(run, stage, interruption)
+            tell_skipped(stage.stream, world)
+            if not done:
                 run.save()
                 log.info("interrupted after step %d, which is saved; give the command again to go on", run.step)
                 return False

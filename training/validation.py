@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -70,8 +71,8 @@ class FixedDesigns:
     """The first designs of a split, each task apart, the same in every epoch and at every world size.
 
     ``settings``: arguments of a ``DesignStream`` as for training (``DataConfig.stream_settings``), of which ``tasks``
-    are those with a weight. Tasks that the split has no sample for are left out of ``tasks``, and named in the log.
-    ``prepare`` makes an example as it is, without augmentation (``evaluation=True``).
+    are those with a weight. Tasks that the split has no sample for are left out of ``tasks``, as the log of
+    the first rank says. ``prepare`` makes an example as it is, without augmentation (``evaluation=True``).
 
     Raises:
         UsageError, StreamError: the dataset cannot be read.
@@ -96,8 +97,14 @@ class FixedDesigns:
         wanted = [task for task in TASKS if weights.get(task, 0)]
         self.tasks = [task for task in wanted if len(self._stream(task).plan())]
         missing = [task for task in wanted if task not in self.tasks]
-        if missing:
+        if missing and rank == 0:
             log.warning("the split %r has no sample for %s, which is left out", split, ", ".join(missing))
+
+    def alone(self) -> FixedDesigns:
+        """The same designs, all of which this rank gets."""
+        made = copy(self)
+        made._settings = self._settings | {"rank": 0, "world_size": 1}
+        return made
 
     def examples(self, task: Task, designs: int) -> list[Example]:
         """This rank's examples of the first micro-batches that have so many designs together.
@@ -173,9 +180,11 @@ class Validation:
         return torch.stack(rows)
 
     def _examples(self, task: Task) -> list[Example]:
-        if task in self._kept:
-            return self._kept[task]
-        examples = self._together(lambda: self._designs.examples(task, self._config.designs))
+        """Of this rank, which asks together with the others also where it kept its own: they may have had no room."""
+        return self._together(lambda: self._kept[task] if task in self._kept else self._read(task))
+
+    def _read(self, task: Task) -> list[Example]:
+        examples = self._designs.examples(task, self._config.designs)
         size = sum(example.tokens.nbytes for example in examples)
         if size <= self._room:
             self._room -= size

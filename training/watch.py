@@ -6,8 +6,12 @@ import importlib
 import io
 import json
 import math
+import os
+import socket
+import time
 import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -15,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard import summary
 
 from schemas.settings import Section
 from training.errors import UsageError
-from training.outputs import Output
+from training.outputs import Output, writing
 from training.progress import Pace
 from training.run_folder import METRICS, SAMPLES, TENSORBOARD, RunFolder
 from training.sheet import MAX_ROWS
@@ -57,6 +63,7 @@ class Watch:
 
     Raises:
         UsageError: a package that the configuration wants is not installed.
+        TrainingError: a file cannot be written; so of every call.
     """
 
     def __init__(self, folder: RunFolder, config: WatchConfig, rank: int = 0, *, step: int | None = None) -> None:
@@ -81,15 +88,11 @@ class Watch:
         for sink in self._sinks:
             sink.image(step, name, picture)
 
-    def flush(self) -> None:
-        """Write what is buffered, before the folder is uploaded."""
-        for sink in self._sinks:
-            sink.flush()
-
     def close(self) -> None:
         """End everything; it may be called twice."""
-        while self._sinks:
-            self._sinks.pop().close()
+        with ExitStack() as stack:
+            while self._sinks:
+                stack.callback(self._sinks.pop().close)
 
 
 def of_step(report: Report, *, lr: float, pace: Pace) -> dict[str, float]:
@@ -111,54 +114,70 @@ def of_step(report: Report, *, lr: float, pace: Pace) -> dict[str, float]:
 class _Sink(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
     def image(self, step: int, name: str, picture: Picture) -> None: ...
-    def flush(self) -> None: ...
     def close(self) -> None: ...
 
 
 class _Board:
-    """TensorBoard reads all files of a folder; this one begins by purging the steps that will come again."""
+    """TensorBoard reads all files of a folder; this one begins by purging the steps that will come again.
+
+    Written as they come: the threads of TensorBoard's own writers end in a traceback where the disk is full.
+    """
 
     def __init__(self, folder: Path, step: int | None) -> None:
-        self._writer: Any = SummaryWriter(str(folder), purge_step=0 if step is None else step + 1)
+        name = f"events.out.tfevents.{time.time_ns() // 10**9:010}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / f"{name}.{uuid.uuid4().hex[:8]}"
+        first = 0 if step is None else step + 1
+        with writing(self._path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._records: Any = RecordWriter(self._path.open("wb"))
+            self._write(file_version="brain.Event:2", step=first)
+            self._write(session_log=SessionLog(status=SessionLog.START), step=first)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        with writing(self._path):
+            for name, value in values.items():
+                self._write(summary=summary.scalar(name, value), step=step)  # type: ignore[no-untyped-call]
+            self._records.flush()
 
     def image(self, step: int, name: str, picture: Picture) -> None:
-        self._writer.add_image(name, picture, step, dataformats="HWC")
-
-    def flush(self) -> None:
-        self._writer.flush()
+        with writing(self._path):
+            found = summary.image(name, picture, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self._write(summary=found, step=step)
+            self._records.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with writing(self._path):
+            self._records.close()
+
+    def _write(self, **event: Any) -> None:
+        self._records.write(Event(wall_time=time.time(), **event).SerializeToString())
 
 
 class _Curve:
     """A line of JSON for each call; a line that a killed process left unfinished goes with what came after it."""
 
     def __init__(self, path: Path, step: int | None) -> None:
-        if step is not None and path.is_file():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_until(line, step)]
-            temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-            temporary.replace(path)
-        self._out = path.open("a", encoding="utf-8")
+        self._path = path
+        with writing(path):
+            if step is not None and path.is_file():
+                kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_until(line, step)]
+                temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+                temporary.replace(path)
+            self._out = path.open("a", encoding="utf-8")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._out.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
-        self._out.flush()
+        with writing(self._path):
+            self._out.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
+            self._out.flush()
 
     def image(self, step: int, name: str, picture: Picture) -> None:
         """A curve has no pictures."""
 
-    def flush(self) -> None:
-        self._out.flush()
-
     def close(self) -> None:
-        self._out.close()
+        with writing(self._path):
+            self._out.close()
 
 
 class _Files:
@@ -174,9 +193,6 @@ class _Files:
         png = io.BytesIO()
         Image.fromarray(picture).save(png, "PNG")
         self._output.write(f"{SAMPLES}/step-{step:08}-{name.replace('/', '-')}.png", png.getvalue())
-
-    def flush(self) -> None:
-        """Every file is whole when it is written."""
 
     def close(self) -> None:
         """No file stays open."""
@@ -203,9 +219,6 @@ class _Wandb:
 
     def image(self, step: int, name: str, picture: Picture) -> None:
         self._run.log({name: self._wandb.Image(picture)}, step=step)
-
-    def flush(self) -> None:
-        """It sends from a process of its own."""
 
     def close(self) -> None:
         self._run.finish()

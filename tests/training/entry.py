@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ import torch
 
 from schemas.settings import parse_assignments
 from training.errors import TrainingError, UsageError
+from training.interruption import SIGNALS
 from training.parallel import agree, join, total
 
 
@@ -24,14 +26,21 @@ def run(config: Path, overrides: dict[str, Any]) -> int:
         refused = overrides.get("fails") == world.rank
         agree(UsageError(f"nothing is called {overrides['fails']}") if refused else None, world)
         if overrides.get("waits"):
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-            (out / f"{world.rank} waits").touch()
-            try:
-                time.sleep(60)
-            finally:
-                time.sleep(0.5)  # the checkpoint
-                (out / f"{world.rank} saved").touch()
+            _wait(out, world.rank, unsaved=overrides.get("unsaved") == world.rank)
     return int(overrides.get("code", 0))
+
+
+def _wait(out: Path, rank: int, *, unsaved: bool) -> None:
+    """Until it is told to end; one that is ``unsaved`` fails then."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(7 if unsaved else 0))
+    (out / f"{rank} waits").write_text(str(os.getpid()), encoding="utf-8")
+    try:
+        time.sleep(60)
+    finally:
+        if not unsaved:
+            time.sleep(0.5)  # the checkpoint
+            (out / f"{rank} saved").touch()
 
 
 def main() -> int:

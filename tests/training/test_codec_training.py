@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from model.codecs.inflate import LayerVae, inflate
@@ -28,7 +29,10 @@ from training.codec_measures import FirstDesigns, latent_statistics
 from training.codec_training import CodecStepper, main, train_codec
 from training.errors import NonFiniteError, UsageError
 from training.optimiser import Optimiser
+from training.outputs import Output
 from training.parallel import World
+from training.run_lock import RunLock
+from training.stream import DesignStream
 
 VAE = {"base_dim": 8, "dim_mult": [1, 2], "temperal_downsample": [False], "num_res_blocks": 1, "z_dim": 4}
 DECODER = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 8, "axes_dims_rope": [2, 2, 4]}
@@ -148,6 +152,34 @@ def test_what_is_saved_gives_back_what_training_saw(kind: str, dataset: Store, t
     assert 0 < last["validation/rgb_l1"] < 1 and 0 < last["validation/alpha_l1"] < 1
     assert 0 < last["validation/alpha_iou"] < 1 and 0 < last["validation/composite_psnr"] < 50
     assert len(list((tmp_path / "samples").iterdir())) == 1
+
+
+def test_the_folder_says_all_that_was_asked_and_what_was_read(dataset: Store, tmp_path: Path) -> None:
+    given = config(dataset, tmp_path, run__steps=1)
+    assert train_codec(given)
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    assert written["losses"]["kl"] == given.losses.kl and written["data"]["split"] == "train"
+    assert CodecTrainConfig.model_validate(written) == given
+    facts = json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))
+    fingerprint = DesignStream(dataset.root).fingerprint
+    assert facts["datasets"] == [{"url": dataset.root, "fingerprint": fingerprint}]
+
+
+def test_a_run_goes_on_where_its_folder_lacks_keys(dataset: Store, tmp_path: Path) -> None:
+    assert train_codec(config(dataset, tmp_path, run__steps=1))
+    given = config(dataset, tmp_path, run__steps=2)
+    least = yaml.safe_dump(given.model_dump(mode="json", exclude_unset=True))
+    (tmp_path / "config.yaml").write_text(least, encoding="utf-8")
+    assert train_codec(given)
+
+
+def test_a_second_run_in_the_folder_is_refused(dataset: Store, tmp_path: Path) -> None:
+    lock = RunLock(Output(str(tmp_path / "run")))
+    lock.claim()
+    with pytest.raises(UsageError, match=r"/run is in use by process \d+ on .*: stop that run, or set run\.out"):
+        train_codec(config(dataset, tmp_path / "run"))
+    lock.release()
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_resumed_is_undisturbed(dataset: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from training.config import TrainConfig, load_config
+from training.config import MAX_HANG_S, TrainConfig, load_config
 from training.errors import UsageError
 
 LEAST = {"run.out": "out", "data.dataset": "data"}
@@ -65,6 +67,15 @@ def test_a_stage_changes_a_key_of_a_section_below_and_replaces_a_mapping() -> No
     assert [str(task) for task in config.data.tasks] == ["restyle"] and config.data.storage_options == {"b": 2}
 
 
+def test_each_stage_draws_by_a_seed_of_its_own_and_the_first_by_that_of_the_run() -> None:
+    given = stages(*({"name": name, "steps": 1} for name in "abc"))
+    found = [[stage.run.seed for _, stage in load_config(None, given | {"run.seed": seed}).staged()] for seed in (0, 1)]
+    assert [seeds[0] for seeds in found] == [0, 1]
+    assert len({seed for seeds in found for seed in seeds}) == 6
+    config = load_config(None, given | {"run.seed": 0})
+    assert [stage.run.seed for _, stage in config.staged()] == found[0] and config.run.seed == 0
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -76,6 +87,7 @@ def test_what_is_written_is_all_of_it_and_reads_back(more: dict[str, Any]) -> No
     config = load_config(None, LEAST | more)
     tree = yaml.safe_load(yaml.safe_dump(config.written()))
     assert tree["run"]["dtype"] == "float32" and tree["noise"]["timesteps"]
+    assert ("preset" in tree["model"]) == ("model.weights" not in more)
     again = TrainConfig.model_validate(tree)
     assert again == config and again.written() == tree
 
@@ -89,6 +101,16 @@ def test_steps_of_the_run_do_not_stand_beside_stages() -> None:
 def test_the_folder_of_a_run_has_a_name() -> None:
     with pytest.raises(UsageError, match=r"run\.out: String should have at least 1 character"):
         load_config(None, LEAST | {"run.out": ""})
+
+
+@pytest.mark.parametrize(("key", "values"), [("seed", [-1, 2**64, 2**80]), ("hang", [0, 1e300])])
+def test_seeds_and_patience_are_what_draws_and_timers_take(key: str, values: list[float]) -> None:
+    for value in values:
+        with pytest.raises(UsageError, match=rf"run\.{key}: Input should be (greater|less) than"):
+            load_config(None, LEAST | {f"run.{key}": value})
+    most = load_config(None, LEAST | {"run.seed": 2**64 - 1, "run.hang": MAX_HANG_S}).run
+    torch.Generator().manual_seed(most.seed)
+    assert most.hang + 60 < threading.TIMEOUT_MAX
 
 
 MISTAKES: dict[str, tuple[list[dict[str, Any]], str]] = {

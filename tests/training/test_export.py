@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,24 @@ from diffusers import QwenImageTransformer2DModel
 from safetensors.torch import load_file
 
 from model.bundle import Bundle
+from model.tasks import Task
 from model.transformer import NEW_PARAMETERS
 from pipelines.storage import Store
+from tests.training.example_batches import codec, micro_batch
 from tests.training.small_learner import small_learner
 from tests.training.stepping import ALONE, lively_learner, weights_of
 from tests.training.tiny_runs import config, saved
 from training.average import Average, AverageConfig
 from training.errors import TrainingError
+from training.evaluation.checkpoints import load
+from training.examples import ExampleConfig, prepare
 from training.export import export, is_exported
 from training.lora import LoraSettings, add_lora
+from training.noise import NoiseConfig, draw_noise
 from training.outputs import Output
 from training.parallel import join
 from training.run import opened
+from training.sampled import Sampler, sample_tokens
 from training.train import train
 
 
@@ -135,6 +142,35 @@ def test_the_place_of_a_whole_model_is_known(tmp_path: Path) -> None:
     assert not is_exported(output, "model", ALONE, place | {"step": 4})
     (tmp_path / "model" / "acetate.json").unlink()
     assert not is_exported(output, "model", ALONE, place)
+
+
+def test_weights_may_be_stored_in_half_the_bytes(tmp_path: Path) -> None:
+    learner = lively_learner()
+    for dtype in (torch.float32, torch.bfloat16):
+        export(learner, Output(str(tmp_path)), str(dtype), ALONE, dtype=dtype)
+    for part in ("transformer", "text"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        stored = [load_file(tmp_path / folder / name) for folder in ("torch.float32", "torch.bfloat16")]
+        sizes = [sum(value.nbytes for value in some.values()) for some in stored]
+        assert sizes[0] == 2 * sizes[1]
+    bases = [(tmp_path / str(dtype) / "codec" / "basis.safetensors") for dtype in (torch.float32, torch.bfloat16)]
+    assert bases[0].read_bytes() == bases[1].read_bytes()
+    loaded = load(tmp_path / "torch.bfloat16", torch.device("cpu"))
+    assert all(value.dtype is torch.float32 for value in loaded.parameters())
+    example = prepare(micro_batch([(0, Task.IMAGE_TO_LAYERS)]), codec(), ExampleConfig(), seed=0, device="cpu")
+    noise = draw_noise(example, NoiseConfig(), 0)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(example, noise), learner(example, noise), rtol=0.02, atol=0)
+    assert bool(sample_tokens(loaded, example, Sampler(steps=2)).isfinite().all())
+
+
+def test_a_finished_run_is_exported_again_in_another_type(trained: Path, designs: Store, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    kept = {"run__steps": 3, "optimiser__lr": 0.02}
+    weights = tmp_path / "run" / "model" / "transformer" / "diffusion_pytorch_model.safetensors"
+    for dtype in ("bfloat16", "float32"):
+        assert train(config(designs, tmp_path / "run", **kept, run__export_dtype=dtype))
+        assert {str(value.dtype) for value in load_file(weights).values()} == {f"torch.{dtype}"}
 
 
 def test_a_store_that_refuses_is_told_of(tmp_path: Path) -> None:

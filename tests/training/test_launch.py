@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def start(config: Path, *words: str) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "training.launch", str(config), "--workers", "2"]
     return subprocess.Popen(
         [*launcher, "--entry", "tests.training.entry", *words],
-        env=environment(RAY_USAGE_STATS_ENABLED="0"), stderr=subprocess.PIPE, text=True,
+        env=environment(RAY_USAGE_STATS_ENABLED="0"), stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -50,17 +51,45 @@ def test_a_refused_setting_is_the_launchers_end_too(config: Path) -> None:
     assert "nothing is called 1" in log
 
 
-@pytest.mark.slow
-def test_ranks_may_save_when_the_launcher_is_told_to_end(config: Path) -> None:
-    launcher = start(config, "--set", "waits=1")
-    for _ in range(600):
-        if {"0 waits", "1 waits"} <= set(written(config)):
-            break
+def waiting(config: Path, *words: str) -> subprocess.Popen[str]:
+    """A launcher whose ranks wait for a signal."""
+    launcher = start(config, "--set", "waits=1", *words)
+    for _ in range(2000):
+        if all(written(config).get(f"{rank} waits") for rank in (0, 1)):
+            return launcher
         time.sleep(0.1)
+    launcher.kill()
+    pytest.fail(launcher.communicate()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "to_group"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_told_to_end_it_waits_until_all_have_saved(config: Path, number: signal.Signals, to_group: bool) -> None:
+    launcher = waiting(config, "--restarts", "1")
+    if to_group:
+        os.killpg(launcher.pid, number)
+    else:
+        launcher.send_signal(number)
+    log = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == 0, log
+    assert {"0 saved", "1 saved"} <= set(written(config)), log
+
+
+@pytest.mark.slow
+def test_told_to_end_it_says_what_the_first_that_failed_ended_with(config: Path) -> None:
+    launcher = waiting(config, "--restarts", "1", "--set", "unsaved=1")
     launcher.terminate()
     log = launcher.communicate(timeout=60)[1]
-    assert launcher.returncode == 128 + signal.SIGTERM, log
-    assert {"0 saved", "1 saved"} <= set(written(config)), log
+    assert launcher.returncode == 7, log
+    assert "1 saved" not in written(config)
+
+
+@pytest.mark.slow
+def test_a_rank_that_was_killed_is_named(config: Path) -> None:
+    launcher = waiting(config)
+    os.kill(int((config.parent / "out" / "1 waits").read_text(encoding="utf-8")), signal.SIGKILL)
+    log = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == 1 and "acetate: rank 1 was killed by signal 9" in log, log
 
 
 def test_ray_runs_the_ranks(config: Path) -> None:

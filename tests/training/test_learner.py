@@ -68,6 +68,14 @@ def test_noise_on_given_tokens_has_no_say(learner: Learner) -> None:
     assert torch.equal(learner(example, noise), learner(example, Noise(noise.sigma_D, other)))
 
 
+def test_an_error_that_is_not_finite_is_of_its_design_alone(learner: Learner) -> None:
+    example = example_of(MIXED)
+    noise = noise_of(example)
+    of_one_T = example.regions.of_tokens(example.regions.design) == 1
+    noise.noise_TC[of_one_T & example.regions.target_T] = torch.nan
+    assert learner(example, noise).isfinite().tolist() == [number != 1 for number, _ in MIXED]
+
+
 def test_no_design_gives_a_gradient_of_0_for_every_parameter(learner: Learner) -> None:
     example = example_of([])
     found = learner(example, noise_of(example))

@@ -13,7 +13,7 @@ from model.bundle import Bundle
 from model.codecs.pca import PcaCodec
 from model.tasks import Task
 from model.text_bytes import ByteText
-from model.transformer import RegionTransformer
+from model.transformer import KIND_EMBED, NEW_PARAMETERS, RegionTransformer
 from tests.model.test_transformer import batch, design
 from tests.model.tiny_models import CHANNELS, TEXT, TINY, draw, ours
 from tests.training.shards import world_of_one
@@ -57,6 +57,19 @@ def new(codec: PcaCodec, dtype: torch.dtype = torch.float32, **settings: object)
     return Learner(Bundle(ours(**{**SLOTS, **settings}).to(dtype), codec, ByteText(TEXT, 64)))
 
 
+def test_no_gpu_is_woken_to_draw_an_adapter(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host of several, each rank would hold memory on all of them."""
+
+    def asked(device: object) -> Tensor:
+        raise AssertionError(f"GPU {device} was asked for its state")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", asked)
+    before = torch.get_rng_state()
+    add_lora(learner, SETTINGS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def velocity(transformer: RegionTransformer) -> Tensor:
     regions = batch(DESIGNS)
     tokens, lengths = torch.cat([each.image for each in DESIGNS]), [5, 3]
@@ -95,6 +108,14 @@ def test_it_alone_learns_with_the_new_parameters(learner: Learner) -> None:
     last = f"transformer.transformer_blocks.{blocks - 1}."
     unread = {name for name in trained if name.startswith(last) and (".txt_mlp." in name or ".to_add_out." in name)}
     assert changed == trained - unread - {f"{last}attn.add_q_proj.lora_B.default.weight"}
+
+
+def test_what_tells_kinds_of_pictures_apart_learns_with_it(codec: PcaCodec) -> None:
+    """With the weights of Qwen-Image it is new, too."""
+    learner = new(codec, use_additional_t_cond=True)
+    add_lora(learner, SETTINGS)
+    trained = {name for name, value in learner.transformer.named_parameters() if value.requires_grad}
+    assert {name for name in trained if ".lora_" not in name} == {*NEW_PARAMETERS, KIND_EMBED}
 
 
 @pytest.mark.parametrize(("dtype", "steps", "tolerance"), [(torch.float32, 1, 1e-6), (torch.float64, 3, 1e-12)])

@@ -12,14 +12,20 @@ from pydantic import ValidationError
 
 from model.bundle import Bundle
 from model.codecs.pca import Mode, PcaCodec
+from model.tasks import Task
 from model.text_bytes import ByteText
+from model.transformer import KIND_EMBED
 from model.variants import Variant
 from pipelines.storage import Store
-from tests.training.example_batches import codec
+from tests.model.tiny_models import stock
+from tests.training.example_batches import codec, micro_batch
 from tests.training.small_learner import small_learner
 from training.config import DataConfig
 from training.errors import UsageError
+from training.examples import ExampleConfig, prepare
+from training.learner import Learner
 from training.models import CodecConfig, ModelConfig, build, fit_codec, open_codec
+from training.noise import fixed_noise
 
 CPU = torch.device("cpu")
 ONE = {"num_layers": 1}
@@ -64,11 +70,72 @@ def test_a_checkpoint_is_loaded_with_all_that_it_has(tmp_path: Path) -> None:
     assert isinstance(found.codec, PcaCodec) and found.codec.token_px == codec().token_px
 
 
-@pytest.mark.parametrize("changes", [{"settings": ONE}, {"text": "somewhere"}, {"codec": {"kind": "rgba"}}])
+def test_layered_begins_with_what_qwen_image_draws(tmp_path: Path) -> None:
+    """Its first stage has the loss of Qwen-Image's weights, which then learn to tell the kinds of pictures apart."""
+    sizes = {"in_channels": 64, "out_channels": 64, "joint_attention_dim": 64}
+    stock(**sizes).save_pretrained(tmp_path / "transformer")
+    batch = micro_batch([(1, Task.TEXT_TO_RGB), (2, Task.TEXT_TO_RGBA)])
+    losses = []
+    for variant in (Variant.MRT, Variant.LAYERED):
+        torch.manual_seed(0)  # of the text encoder's weights
+        learner = Learner(built(model(weights=str(tmp_path), variant=variant)))
+        config = ExampleConfig(overflow=False)  # so that text begins past the picture, as Layered's does
+        example = prepare(batch, codec(), config, seed=0, device=CPU, variant=variant, evaluation=True)
+        losses.append(learner(example, fixed_noise(example, 0.5, 0)))
+    assert losses[0].min() > 0
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=0)
+    losses[1].sum().backward()
+    assert learner.transformer.get_parameter(KIND_EMBED).grad.abs().amax(dim=1).min() > 0
+
+
+OWN: list[dict[str, Any]] = [
+    {"settings": ONE},
+    {"text": "somewhere"},
+    {"codec": {"kind": "rgba"}},
+    {"preset": "tiny"},
+]
+
+
+@pytest.mark.parametrize("changes", OWN)
 def test_a_checkpoint_has_parts_of_its_own(tmp_path: Path, changes: dict[str, Any]) -> None:
     small_learner().bundle.save(tmp_path / "model")
-    with pytest.raises(UsageError, match=r"model.weights is a checkpoint, which has settings, codec and text of its"):
+    with pytest.raises(UsageError, match=r"model.weights is a checkpoint, which has preset, settings, codec and text"):
         built(model(weights=str(tmp_path / "model"), **changes))
+
+
+def test_the_parts_beside_the_transformer_are_on_the_device(tmp_path: Path) -> None:
+    small_learner().bundle.save(tmp_path / "model")
+    bundle = build(model(weights=str(tmp_path / "model")), None, 0, torch.device("meta"))
+    assert isinstance(bundle.text, ByteText) and bundle.text.device.type == "meta"
+    assert bundle.transformer.device == CPU
+
+
+@pytest.fixture
+def beginnings(tmp_path: Path) -> dict[str, ModelConfig]:
+    """A new model, one of a checkpoint, and one of public weights, which are stored in bfloat16."""
+    small_learner().bundle.save(tmp_path / "model")
+    small_learner().transformer.to(torch.bfloat16).save_pretrained(tmp_path / "public" / "transformer")
+    return {
+        "new": model(settings=ONE),
+        "checkpoint": model(weights=str(tmp_path / "model")),
+        "pipeline": model(weights=str(tmp_path / "public"), settings={"rope_theta": 50.0}),
+    }
+
+
+@pytest.mark.parametrize("name", ["new", "checkpoint", "pipeline"])
+def test_an_empty_model_is_the_same_without_weights(name: str, beginnings: dict[str, ModelConfig]) -> None:
+    config = beginnings[name]
+    made = None if config.has_codec else codec()
+    whole, empty = (build(config, made, 0, CPU, empty=empty).transformer for empty in (False, True))
+    assert all(value.is_meta for value in empty.state_dict().values())
+    settings = [{key: value for key, value in one.config.items() if key[:1] != "_"} for one in (whole, empty)]
+    assert settings[0] == settings[1]
+    kept = whole.state_dict()
+    assert {key: value.shape for key, value in empty.state_dict().items()} == {
+        key: value.shape for key, value in kept.items()
+    }
+    assert all(value.dtype is torch.float32 for value in kept.values())
+    assert not list(empty.buffers())
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

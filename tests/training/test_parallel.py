@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from tests.training.processes import start_ranks
 from tests.training.two_ranks import Tiny, gradients
 from training.errors import TrainingError, UsageError
-from training.parallel import World, _unpacked, agree, join, shard, share_folder, together, total
+from training.parallel import World, _unpacked, agree, join, peers, shard, share_folder, together, total
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,15 @@ def test_bfloat16_computes_over_float32_weights(said: list[dict[str, Any]]) -> N
     assert [rank["bfloat16"] for rank in said] == [wanted] * 2
 
 
+@pytest.mark.parametrize("name", ["new", "adapted"])
+def test_the_first_rank_alone_has_the_weights_and_each_gets_its_share(name: str, said: list[dict[str, Any]]) -> None:
+    begun = [rank["begun"][name] for rank in said]
+    assert [each["empty before"] for each in begun] == [False, True]
+    assert all(each["same"] and each["trained"] for each in begun)
+    assert [each["types"] for each in begun] == [["torch.float32"]] * 2
+    assert all(0.4 < each["share"] < 0.6 for each in begun)
+
+
 def test_totals_are_over_all_ranks(said: list[dict[str, Any]]) -> None:
     assert [rank["total"] for rank in said] == [[3.0, 1.0]] * 2
 
@@ -65,6 +75,38 @@ def test_an_error_on_one_rank_is_raised_on_all(said: list[dict[str, Any]]) -> No
     assert said[1]["second"] == "OSError: the disk of 1 is gone"
     assert said[0]["usage"] == "RemoteUsageError: rank 1: steps is 0"
     assert [rank["both"] for rank in said] == [f"OSError: the disk of {number} is gone" for number in (0, 1)]
+
+
+LEFT = """
+import os, signal, sys, torch
+from training.errors import RemoteError
+from training.parallel import agree, join, total
+try:
+    with join("cpu", 60) as world:
+        total(torch.zeros(1), world)
+        if world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        agree(None, world)
+except RemoteError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_rank_that_was_killed_is_one_line_on_the_others() -> None:
+    left, killed = start_ranks(2, ["-c", LEFT])
+    log = left.communicate(timeout=100)[1]
+    killed.communicate()
+    assert left.returncode == 1
+    assert re.fullmatch(
+        r"rank 0: another rank is gone or does not answer \([^\n]+\), which its own output may explain; "
+        r"give the command again to go on from the last checkpoint\n",
+        log,
+    ), log
+
+
+def test_errors_that_are_no_connection_stay_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"), peers(0):
+        raise RuntimeError("shapes differ")
 
 
 def test_a_reader_that_ends_early_on_one_rank_stops_the_other(said: list[dict[str, Any]]) -> None:

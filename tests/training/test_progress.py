@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from training import progress
-from training.progress import Meter, RunProgress, duration, rate
+from training.progress import Meter, RunProgress, duration, logged, rate
 
 
 class Clock:
@@ -85,7 +85,7 @@ def test_slow_steps_are_told_in_seconds() -> None:
 def show(*, terminal: bool, steps: int = 20, name: str = "train") -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=160, _environ={})
-    with RunProgress(console, name, 1000 + steps, done=1000) as shown:
+    with logged(console), RunProgress(console, name, 1000 + steps, done=1000) as shown:
         for step in range(1001, 1001 + steps):
             shown.step(step, loss=0.5, tokens=2000, waited=0.0, lr=3e-4)
             if step == 1005:

@@ -17,7 +17,8 @@ from pipelines.storage import Store
 from tests.pipelines.dataset_builder import Entry, make_sample, publish
 from tests.training.tiny_runs import config, files, saved
 from training.checkpoint import Checkpoints
-from training.errors import TrainingError
+from training.config import TrainConfig
+from training.errors import TrainingError, UsageError
 from training.parallel import join
 from training.run import opened
 from training.train import train
@@ -78,6 +79,17 @@ def test_the_folder_says_what_was_asked_for(done: Path, dataset: Store) -> None:
     facts = json.loads((done / "environment.json").read_text(encoding="utf-8"))
     [found] = facts["datasets"]
     assert found["url"] == dataset.root and len(found["fingerprint"]) > 10 and facts["packages"]["torch"]
+
+
+def test_a_run_without_overflow_has_fewer_tokens_and_its_model_says_so(
+    done: Path, dataset: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert train(config(dataset, out, run__steps=2, data__tasks=TASKS, examples={"overflow": False}, watch=WATCH))
+    [line], first = lines(out), lines(done)[0]
+    assert line["step"] == first["step"] == 2
+    assert line["designs"] == first["designs"] and line["tokens"] < first["tokens"]
+    assert Bundle.load(done / "model").overflow and not Bundle.load(out / "model").overflow
 
 
 def test_what_is_watched_changes_no_step(done: Path, dataset: Store, tmp_path: Path) -> None:
@@ -144,3 +156,23 @@ def test_an_error_loses_nothing_that_was_saved(dataset: Store, tmp_path: Path, m
         latest = checkpoints.latest()
         checkpoints.close()
     assert latest is not None and latest.step == 4
+
+
+def test_an_adapter_goes_on_over_the_weights_that_it_began_with(done: Path, dataset: Store, tmp_path: Path) -> None:
+    """Wherever they are now; over others of the same shape the loss would be another without a word."""
+    given: dict[str, Any] = {"model__settings": {}, "model__lora": {"rank": 2}, "model__codec__designs": 300}
+
+    def adapted(weights: Path, steps: int) -> TrainConfig:
+        return config(dataset, tmp_path / "run", run__steps=steps, model__weights=str(weights), **given)
+
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(done / "model", moved)
+    bundle = Bundle.load(moved)
+    with torch.no_grad():
+        bundle.transformer.img_in.weight[0, 0] += 1
+    bundle.save(other)
+    assert train(adapted(done / "model", 1))
+    with pytest.raises(UsageError, match=r"holds a run over other weights: set model\.weights"):
+        train(adapted(other, 2))
+    assert train(adapted(moved, 2))
+    assert saved(tmp_path / "run") == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import yaml
 
 from training import run_folder
-from training.errors import UsageError
-from training.run_folder import CONFIG, ENVIRONMENT, LOG, RunFolder, first_difference, masked, shown
+from training.errors import TrainingError, UsageError
+from training.masking import masked
+from training.run_folder import CONFIG, ENVIRONMENT, LOG, RunFolder, first_difference
 
 CONFIG_TREE: dict[str, Any] = {
     "run": {"out": "x", "steps": 10, "seed": 1, "device": "cpu", "storage_options": {"key": "me", "secret": "s3cret"}},
@@ -106,22 +108,6 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     said = (tmp_path / "run" / CONFIG).read_text()
     assert "s3cret" not in said and "t0ken" not in said
     assert yaml.safe_load(said)["run"]["storage_options"] == {"key": "***", "secret": "***"}
-    assert masked({"stages": [{"storage_options": "s3cret"}]}) == {"stages": [{"storage_options": "***"}]}
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("s3://bucket/run", "s3://bucket/run"),
-        ("a/b?c@d", "a/b?c@d"),
-        ("http://me:s3cret@host/data", "http://***@host/data"),
-        ("https://host/data?sig=s3cret&x=1", "https://host/data?***"),
-        ("simplecache::https://me:s3@cret@host/data?sig=s3cret", "simplecache::https://***@host/data?***"),
-        ("s3://bucket/a@b", "s3://bucket/a@b"),
-    ],
-)
-def test_what_may_be_a_password_in_a_url_is_masked(text: str, said: str) -> None:
-    assert shown(text) == said and masked({"data": [text]}) == {"data": [said]}
 
 
 def test_no_password_of_a_url_is_written(tmp_path: Path) -> None:
@@ -228,6 +214,26 @@ def test_a_damaged_config_is_one_line(tmp_path: Path, damaged: str) -> None:
 def test_a_protocol_that_is_none_is_a_users_mistake() -> None:
     with pytest.raises(UsageError):
         RunFolder("nothing-like-it://bucket/run")
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_is_one_line_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(str(tmp_path))
+    folder.open(text(), {}, resume=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("logging.FileHandler.flush", full)
+        logging.getLogger("training.something").info("lost")
+    logging.getLogger("training.something").info("%d of a caller's own", 1)
+    for end in (folder.upload, folder.close):
+        with pytest.raises(TrainingError, match=rf"^cannot write {tmp_path}/log\.txt: No space left on device$"):
+            end()
+    folder.close()
+    assert capsys.readouterr().err == "" and "a caller's own" in (tmp_path / LOG).read_text()
 
 
 def test_logging_is_afterwards_as_it_was(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +23,7 @@ from pipelines.storage import Store
 from tests.conftest import S3
 from tests.pipelines.dataset_builder import Entry, make_sample, publish
 from tests.training.processes import environment
-from tests.training.tiny_runs import config, files, losses, saved, settings, words, written
+from tests.training.tiny_runs import config, corrupted, files, losses, saved, settings, words, written
 from training.train import main, train
 
 ENDLESS = 100_000
@@ -28,12 +31,16 @@ NEXT = 20
 
 
 class Ended(NamedTuple):
-    """A run whose process ended: its folder, exit code and stderr, and the step that it goes on from."""
+    """A run whose process ended: its folder, exit code and stderr, and the step that it goes on from.
+
+    ``second``: what another process said that was to train in the same folder meanwhile, and its exit code.
+    """
 
     out: Path
     code: int
     log: str
     step: int
+    second: tuple[int, str]
 
 
 def until(process: subprocess.Popen[str], done: Callable[[], bool]) -> None:
@@ -60,9 +67,12 @@ def ended(designs: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[int,
         until(process, lambda out=out: len(losses(out)) >= 5)  # type: ignore[misc]
         if number == signal.SIGKILL:
             until(process, lambda out=out: bool(saved(out)) and len(losses(out)) > max(saved(out)))  # type: ignore[misc]
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            code = main([str(folder / f"{int(number)}.yaml")])
         process.send_signal(number)
         log = process.communicate(timeout=100)[1]
-        found[int(number)] = Ended(out, process.returncode, log, max(saved(out)))
+        second = (code, said.getvalue().replace(f"process {process.pid}", "that process"))
+        found[int(number)] = Ended(out, process.returncode, log, max(saved(out)), second)
     return found
 
 
@@ -81,11 +91,17 @@ def test_sigterm_saves_and_ends_well(ended: dict[int, Ended]) -> None:
     assert f"interrupted after step {run.step}, which is saved" in (run.out / "log.txt").read_text(encoding="utf-8")
 
 
+def test_a_second_run_in_the_folder_is_refused(ended: dict[int, Ended]) -> None:
+    for out, _, _, _, (code, said) in ended.values():
+        assert code == 2 and said.startswith(f"acetate: {out} is in use by that process on "), said
+        assert said.count("\n") == 1 and "set run.out to another folder" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_goes_on_makes_the_same_steps(
     number: signal.Signals, designs: Store, ended: dict[int, Ended], undisturbed: dict[int, float]
 ) -> None:
-    out, code, log, step = ended[number]
+    out, code, log, step, _ = ended[number]
     assert code == (0 if number == signal.SIGTERM else -number), log
     before = losses(out)
     assert train(config(designs, out, run__steps=step + NEXT, checkpoint__every=3))
@@ -132,6 +148,16 @@ def test_two_stages_go_on_in_the_second(designs: Store, tmp_path: Path) -> None:
         assert train(config(designs, out, **given))
         assert losses(out) == whole
         assert (out / "model" / "acetate.json").is_file()
+
+
+def test_a_stage_does_not_draw_again_what_the_one_before_it_drew(designs: Store, tmp_path: Path) -> None:
+    """Weights that stay as they are: the same draws would be the same losses."""
+    still = {"optimiser__lr": 1e-30}
+    assert train(config(designs, tmp_path / "stages", stages=[{"name": n, "steps": 3} for n in "ab"], **still))
+    assert train(config(designs, tmp_path / "one", run__steps=3, **still))
+    found, first = losses(tmp_path / "stages"), losses(tmp_path / "one")
+    assert {step: found[step] for step in first} == first
+    assert not {found[step] for step in (4, 5, 6)} & set(first.values())
 
 
 def test_a_run_in_stages_goes_on_with_more_of_them(designs: Store, tmp_path: Path) -> None:
@@ -256,13 +282,7 @@ def test_a_codec_of_a_run_that_saved_nothing_is_made_anew(designs: Store, tmp_pa
 @pytest.fixture
 def corrupt(designs: Store, tmp_path: Path) -> tuple[Path, str]:
     """The dataset with a shard that has a run of other bytes, and the name of that shard."""
-    folder = tmp_path / "corrupt"
-    shutil.copytree(designs.root, folder)
-    shard = sorted(folder.glob("shards/train-*.tar"))[4]
-    data = bytearray(shard.read_bytes())
-    data[len(data) // 4 : 3 * len(data) // 4] = bytes(len(data) // 4 * 3 - len(data) // 4)
-    shard.write_bytes(data)
-    return folder, shard.name
+    return tmp_path / "corrupt", corrupted(designs, tmp_path / "corrupt")
 
 
 def test_a_corrupt_shard_ends_the_run_with_its_name(
@@ -281,7 +301,27 @@ def test_a_corrupt_shard_is_left_out_and_counted(
     assert main(words(tmp_path / "c.yaml", given)) == 0
     log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert "samples were skipped, the first: " in log and name in log
+    assert re.search(r"WARNING training\.steps: \d+ samples were skipped in all, on 1 ranks", log)
     assert len(losses(tmp_path / "run")) == 7
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "log.txt"])
+def test_a_run_goes_on_after_a_full_disk(
+    name: str, designs: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    given = [words(tmp_path / "c.yaml", settings(designs, out, run__steps=steps)) for steps in (2, 4)]
+    assert main(given[0]) == 0
+    (out / name).rename(tmp_path / name)
+    (out / name).symlink_to("/dev/full")
+    assert main(given[1]) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1] == f"acetate: cannot write {out / name}: No space left on device"
+    assert "Traceback" not in said
+    (tmp_path / name).replace(out / name)
+    assert main(given[1]) == 0
+    assert max(saved(out)) == 4
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(

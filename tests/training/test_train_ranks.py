@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from model.bundle import Bundle
 from pipelines.storage import Store
 from tests.training.processes import environment, start_ranks
 from tests.training.stepping import ALONE, Stepped, stepped
-from tests.training.tiny_runs import config, losses, saved, settings, written
+from tests.training.tiny_runs import config, corrupted, losses, saved, settings, written
 from training.train import train
 
 BEGUN, NEXT = 4, 20
@@ -35,7 +37,9 @@ def folder(designs: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "begun by two": {"run__steps": BEGUN},
         "odd": {"run__micro_batches": 3},
         "adapted": {"run__steps": 2, **lora},
+        "damaged": {"run__steps": 4, "data__dataset": str(folder / "corrupt"), "data__on_error": "skip"},
     }
+    corrupted(designs, folder / "corrupt")
     for name, changes in runs.items():
         written(folder / f"{name}.yaml", settings(designs, folder / name, **changes))
     processes = start_ranks(2, ["-m", "tests.training.two_rank_runs", str(folder)])
@@ -90,6 +94,55 @@ def test_an_adapted_model_in_bfloat16_is_written_whole(folder: Path, said: list[
     assert not any("lora" in name for name in weights)
     assert all(value.dtype is torch.float32 for value in weights.values())
     assert all(bool(value.isfinite().all()) for value in weights.values())
+
+
+def test_what_was_skipped_is_said_by_each_rank_and_counted_over_all(
+    folder: Path, said: list[dict[str, tuple[int, str]]]
+) -> None:
+    assert [each["damaged"][0] for each in said] == [0, 0], said
+    counts = [re.search(r"epoch 0: (\d+) samples were skipped, the first: ", each["damaged"][1]) for each in said]
+    assert counts[1] is not None and said[1]["damaged"][1].startswith("rank 1: warning: ")
+    of_all = sum(int(count[1]) for count in counts if count is not None)
+    log = (folder / "damaged" / "log.txt").read_text(encoding="utf-8")
+    assert f"{of_all} samples were skipped in all, on 2 ranks" in log
+
+
+def test_what_all_ranks_find_is_said_once(said: list[dict[str, tuple[int, str]]]) -> None:
+    assert [each["begun by two"][1].count("the split 'validation' has no sample for") for each in said] == [1, 0]
+
+
+@pytest.fixture(scope="module")
+def bereft(designs: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, int, str]]:
+    """By the rank that was killed: folder, exit code and stderr of the one that was left."""
+    folder, pairs, found = tmp_path_factory.mktemp("bereft"), {}, {}
+    for victim in (0, 1):
+        given = settings(designs, folder / str(victim), run__steps=100_000, checkpoint__every=3)
+        path = written(folder / f"{victim}.yaml", given)
+        pairs[victim] = start_ranks(2, ["-m", "training.train", str(path)])
+    for victim, ranks in pairs.items():
+        out = folder / str(victim)
+        while not (saved(out) and len(losses(out)) > max(saved(out))):
+            assert all(rank.poll() is None for rank in ranks)
+            time.sleep(0.05)
+        ranks[victim].kill()
+        log = ranks[1 - victim].communicate(timeout=100)[1]
+        ranks[victim].communicate()
+        found[victim] = (out, ranks[1 - victim].returncode, log)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_was_killed_is_one_line_on_the_other(
+    victim: int, designs: Store, bereft: dict[int, tuple[Path, int, str]]
+) -> None:
+    out, code, log = bereft[victim]
+    assert code == 1 and "Traceback" not in log, log
+    line = f"acetate: rank {1 - victim}: another rank is gone or does not answer ("
+    assert log.splitlines()[-1].startswith(line) and "give the command again" in log
+    step = max(saved(out))
+    assert train(config(designs, out, run__steps=step + 2))
+    assert max(losses(out)) == step + 2
 
 
 @pytest.mark.parametrize("name", ["whole", "short"])

@@ -122,6 +122,31 @@ def test_a_second_time_gives_the_same_and_reads_only_what_was_not_kept(
     assert len(reads) == (1 if cache_mb else 2)
 
 
+def test_ranks_ask_together_whether_or_not_they_had_room(settings: Settings, learner: Learner) -> None:
+    """A rank that asks alone meets the others in another collective."""
+    ranks = [designs({**settings, "tasks": "restyle"}, learner, rank, 2) for rank in range(2)]
+    sizes = [sum(example.tokens.nbytes for example in each.examples(Task.RESTYLE, 6)) for each in ranks]
+    assert sizes[0] != sizes[1]
+    config = CONFIG.model_copy(update={"cache_mb": sum(sizes) / 2 / 2**20})  # room for one of them
+    asked = []
+    for each in ranks:
+        calls: list[str] = []
+
+        def together(work: Any, calls: list[str] = calls) -> list[Example]:
+            calls.append("together")
+            made: list[Example] = work()
+            return made
+
+        def total(sums: Tensor, calls: list[str] = calls) -> Tensor:
+            calls.append("total")
+            return sums
+
+        validation = Validation(each, config, total=total, together=together)
+        assert validation(learner) == validation(learner)
+        asked.append(calls)
+    assert asked[0] == asked[1]
+
+
 def test_the_learner_is_left_as_it_was(settings: Settings, learner: Learner) -> None:
     learner.train()
     Validation(designs({**settings, "tasks": "restyle"}, learner), CONFIG)(learner)

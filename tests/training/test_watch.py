@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.tasks import Task
-from training.errors import UsageError
+from training.errors import TrainingError, UsageError
 from training.progress import Pace
 from training.run_folder import METRICS, RunFolder
 from training.steps import Report
@@ -72,7 +72,6 @@ def test_a_line_is_on_disk_before_the_run_ends(tmp_path: Path) -> None:
     watch = Watch(RunFolder(str(tmp_path)), ALL)
     watch.scalars(1, {"loss": 1.0})
     assert curve(tmp_path) == [{"step": 1, "loss": 1.0}]
-    watch.flush()
     assert losses(tmp_path) == [(1, 1.0)]
     watch.close()
 
@@ -128,7 +127,6 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     watch = Watch(RunFolder(str(tmp_path)), ALL, rank=1)
     watch.scalars(1, {"loss": 1.0})
     watch.image(1, "samples/restyle", PICTURE)
-    watch.flush()
     watch.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -139,6 +137,26 @@ def test_what_is_not_wanted_is_not_written(tmp_path: Path) -> None:
     watch.image(1, "samples/restyle", PICTURE)
     watch.close()
     assert [path.name for path in tmp_path.iterdir()] == ["samples"]
+
+
+@pytest.mark.parametrize(("name", "only"), [("metrics.jsonl", "curve"), ("tensorboard/events", "tensorboard")])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_one_line_that_names_the_file(
+    name: str, only: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def on_a_full_disk(path: Path, mode: str, *more: Any, **options: Any) -> Any:
+        return opened(Path("/dev/full"), mode.replace("a", "w"), *more, **options)
+
+    chosen = {"curve": False, "tensorboard": False, only: True}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", on_a_full_disk)
+        watch = Watch(RunFolder(str(tmp_path)), WatchConfig(**chosen))
+    for end in (lambda: watch.scalars(1, {"loss": 1.0}), watch.close):
+        with pytest.raises(TrainingError, match=rf"^cannot write {tmp_path}/{name}\S*: No space left on device$"):
+            end()
+    watch.close()
 
 
 def test_a_missing_package_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ def written(path: Path, given: Settings) -> Path:
         at[name] = value
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return path
+
+
+def corrupted(designs: Store, folder: Path) -> str:
+    """A copy of a dataset with a shard that has a run of other bytes; the name of that shard."""
+    shutil.copytree(designs.root, folder)
+    shard = sorted(folder.glob("shards/train-*.tar"))[4]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 4 : 3 * len(data) // 4] = bytes(len(data) // 4 * 3 - len(data) // 4)
+    shard.write_bytes(data)
+    return shard.name
 
 
 def losses(out: Path) -> dict[int, float]:

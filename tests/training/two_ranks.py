@@ -14,11 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from model.codecs.pca import PcaCodec
 from model.tasks import Task
 from model.text_bytes import ByteText
 from tests.model.test_transformer import Design, batch, design
 from tests.model.tiny_models import CHANNELS, TEXT, ours, spread
+from tests.training.example_batches import codec
+from tests.training.shards import whole
+from tests.training.small_learner import small_learner
 from training.errors import UsageError
+from training.learner import Learner
+from training.lora import LoraSettings, add_lora
+from training.models import ModelConfig, build
 from training.parallel import World, agree, join, shard, share_folder, together, total
 
 PROMPTS = ["a poster", "", "<layer> a red circle </layer>"]
@@ -90,6 +97,41 @@ def bfloat16_facts(world: World) -> dict[str, Any]:
     }
 
 
+def begun_facts(world: World, folder: Path) -> dict[str, Any]:
+    """A new model, and one of a checkpoint with an adapter, each of which the first rank alone has the weights of."""
+    place = folder / "begun"
+    together(lambda: small_learner(5).bundle.save(place) if world.rank == 0 else None, world)
+    return {
+        "new": begun(world, ModelConfig(settings={"num_layers": 1}), codec()),
+        "adapted": begun(world, ModelConfig(weights=str(place), lora=LoraSettings(rank=2)), None),
+    }
+
+
+def begun(world: World, config: ModelConfig, made: PcaCodec | None) -> dict[str, Any]:
+    alone, spread_out = (
+        Learner(build(config, made, 7, torch.device("cpu"), empty=empty)) for empty in (False, world.rank > 0)
+    )
+    if config.lora is not None:
+        for learner in (alone, spread_out):
+            add_lora(learner, config.lora, 3)
+    empty = all(value.is_meta for name, value in spread_out.transformer.named_parameters() if "lora" not in name)
+    shard(spread_out, world, dtype=torch.bfloat16)
+    found = dict(spread_out.named_parameters())
+    wanted = dict(alone.named_parameters())
+    return {
+        "empty before": empty,
+        "same": found.keys() == wanted.keys()
+        and all(torch.equal(whole(found[name]), value) for name, value in wanted.items()),
+        "trained": [name for name, _ in spread_out.trained()] == [name for name, _ in alone.trained()],
+        "share": sum(local(value).nbytes for value in found.values()) / sum(value.nbytes for value in wanted.values()),
+        "types": sorted({str(value.dtype) for value in found.values()}),
+    }
+
+
+def local(value: Tensor) -> Tensor:
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
 def raised(call: Any) -> str:
     try:
         call()
@@ -127,6 +169,7 @@ def facts(world: World, folder: Path) -> dict[str, Any]:
         "link": raised(lambda: share_folder(folder / "bad", world)),
         "gradients": gradient_facts(world),
         "bfloat16": bfloat16_facts(world),
+        "begun": begun_facts(world, folder),
     }
     if shared != mine:
         shutil.rmtree(shared)

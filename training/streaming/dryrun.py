@@ -138,7 +138,7 @@ def _described(
     summary, tokens = plan.summary, plan.tokens
     costs = np.add.reduceat(np.square(tokens, dtype=np.float64), plan.starts[:-1])
     return DryRun(
-        dataset=index.source.url,
+        dataset=index.source.shown,
         fingerprint=index.fingerprint,
         split=config.split,
         samples=summary.samples,
@@ -223,4 +223,4 @@ def _nothing(index: Index, config: PlanConfig, ineligible: int) -> str:
     if ineligible:
         return f"none of the {ineligible:,} samples of the split {config.split!r} can be used for {config.wanted_tasks}"
     there = ", ".join(f"{name} ({count:,})" for name, count in sorted(index.dataset.splits.items()))
-    return f"the split {config.split!r} has no sample; the splits of {index.source.url} are {there or 'empty'}"
+    return f"the split {config.split!r} has no sample; the splits of {index.source.shown} are {there or 'empty'}"

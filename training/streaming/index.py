@@ -50,7 +50,7 @@ class Index:
         try:
             return cls(source, Dataset.from_json(source.read(DATASET_JSON, MAX_DATASET_BYTES)))
         except MissingError:
-            raise UsageError(f"{source.url} is no dataset: it has no {DATASET_JSON}") from None
+            raise UsageError(f"{source.shown} is no dataset: it has no {DATASET_JSON}") from None
         except RecordError as error:
             raise UsageError(f"{url} cannot be used: {error}") from None
 

@@ -24,6 +24,7 @@ import fsspec
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from training.errors import ReadError, TrainingError, UsageError
+from training.masking import first_line, shown
 
 OPEN_FILES = 64
 ATTEMPTS = 5
@@ -76,7 +77,12 @@ class Source:
         return Source, (self.url, self.options)
 
     def __repr__(self) -> str:
-        return f"Source({self.url!r})"
+        return f"Source({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The URL as errors say it, without a password."""
+        return shown(self.url)
 
     @property
     def asynchronous(self) -> bool:
@@ -91,7 +97,7 @@ class Source:
 
     def url_of(self, name: str) -> str:
         """The full URL of a name, as errors say it."""
-        return f"{self.url}/{name}"
+        return f"{self.shown}/{name}"
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object; raises ReadError where the store does not say."""
@@ -176,7 +182,7 @@ class Source:
     def _path(self, name: str) -> str:
         self._connect()
         if name.startswith("/") or ".." in name.split("/") or "\0" in name:
-            raise ReadError(f"{name!r} is not a name inside {self.url}")
+            raise ReadError(f"{name!r} is not a name inside {self.shown}")
         return f"{self._root}/{name}" if name else self._root
 
     def _patient(self, name: str, call: Callable[[Any, str], T]) -> T:
@@ -197,10 +203,9 @@ class Source:
         except FileNotFoundError as error:
             raise MissingError(f"{self.url_of(name)} is missing") from error
         except Exception as error:  # every store has exceptions of its own; this is the one place they are mapped
-            detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             where = "" if offset is None else f" at byte {offset}"
             kind = TransientError if passing(error) else ReadError
-            raise kind(f"cannot read {self.url_of(name)}{where}: {detail}") from error
+            raise kind(f"cannot read {self.url_of(name)}{where}: {first_line(error)}") from error
 
 
 def passing(error: Exception) -> bool:
@@ -235,7 +240,7 @@ def _filesystem(url: str, protocol: str, options: Mapping[str, Any]) -> tuple[An
         remedy = f"pip install 'acetate[{extra}]'" if extra else str(error)
         raise UsageError(f"{protocol}:// needs a package that is not installed: {remedy}") from None
     except (ValueError, TypeError) as error:
-        raise UsageError(f"cannot use {url!r}: {error}") from None
+        raise UsageError(f"cannot use {shown(url)!r}: {first_line(error)}") from None
     if isinstance(getattr(fs, "retries", None), int):
         fs.retries = 1
     return fs, str(path)

@@ -95,7 +95,7 @@ def check_unique(index: Index, found: Survey) -> None:
     rows = found.rows[np.isin(found.keys, equal)][:MAX_LOCATED].tolist()
     key, times = Counter(located.key for located in index.locate(rows)).most_common(1)[0]
     if times > 1:
-        raise DamageError(f"the index of {index.source.url} has the design {key} {times} times", key)
+        raise DamageError(f"the index of {index.source.shown} has the design {key} {times} times", key)
 
 
 def _read_part(

@@ -272,7 +272,7 @@ def _listed(source: Source, split: str) -> list[str]:
     found = source.names(depth=DEPTH, limit=MAX_SHARDS)
     names = [name for name in found if name.endswith(".tar") and not name.startswith("_work/")]
     chosen = [name for name in names if name.rpartition("/")[2].startswith(f"{split}-")]
-    return [source.url_of(name) for name in chosen or names]
+    return [f"{source.url}/{name}" for name in chosen or names]
 
 
 def _expanded(pattern: str) -> Iterator[str]:
