@@ -124,8 +124,8 @@ class _Board:
     """
 
     def __init__(self, folder: Path, step: int | None) -> None:
-        name = f"events.out.tfevents.{time.time_ns() // 10**9:010}.{socket.gethostname()}.{os.getpid()}"
-        self._path = folder / f"{name}.{uuid.uuid4().hex[:8]}"
+        seconds, rest = divmod(time.time_ns(), 10**9)  # files are read in the order of their names
+        self._path = folder / f"events.out.tfevents.{seconds:010}.{rest:09}.{socket.gethostname()}.{os.getpid()}"
         first = 0 if step is None else step + 1
         with writing(self._path):
             folder.mkdir(parents=True, exist_ok=True)

@@ -162,8 +162,8 @@ def _great_expectations(values: pa.Table) -> Iterator[Callable[[Rule], Any]]:
     """An ephemeral context over ``values``, without telemetry and progress bars, its own deprecations kept quiet."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
+        for kind in (DeprecationWarning, FutureWarning, ImportWarning):
+            warnings.simplefilter("ignore", kind)
         import great_expectations as gx
         from great_expectations import expectations
         from great_expectations.data_context.types.base import ProgressBarsConfig

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 
 import numpy as np
 import pytest
@@ -110,9 +109,7 @@ def test_a_prompt_of_any_length_costs_a_bounded_amount_of_tokenising(text: str) 
         seen.append(len(piece))
         return characters(piece)
 
-    began = time.perf_counter()
     assert len(fit(text, counting, limit)) in range(limit - 20, limit + 1)
-    assert time.perf_counter() - began < 2
     assert sum(seen) < 2 * LONGEST_TOKEN * limit + 10_000
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import unicodedata
 from typing import Any
 
@@ -142,9 +141,7 @@ def test_no_control_or_private_character_and_no_flood_gets_into_a_caption() -> N
             layer(solid(20, 20, "black"), kind=LayerKind.TEXT, text=_text(run)),
         ]
     )
-    start = time.perf_counter()
     design = caption_design(sample, CaptionConfig(languages=EVERY), given=hostile)
-    assert time.perf_counter() - start < 5
     short = [caption.text for caption in design.captions.short.values()]
     long = [caption.text for caption in design.captions.long.values()]
     for text in [*short, *long, *_captions(design)]:
@@ -217,12 +214,11 @@ def test_a_name_that_somebody_gave_is_kept_without_its_noise(name: str, expected
     assert meaningful(name, 60) == expected
 
 
+@pytest.mark.timeout(60)  # what is quadratic needs minutes
 def test_cleaning_is_linear_in_hostile_repetition() -> None:
-    start = time.perf_counter()
     for piece in ("copy ", "copy", " (copy", "1 ", "-_", "\u0344"):
         meaningful(piece * 50_000, 200)
         meaningful(piece * 50_000 + "!", 200)
-    assert time.perf_counter() - start < 2
 
 
 def test_cutting_ends_between_words_and_keeps_joiners() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,7 +23,15 @@ def test_a_signal_is_kept_until_it_is_asked_for(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_is_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def default_handler() -> Iterator[None]:
+    """As a program begins; a library may have left another."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_is_as_ever(default_handler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with Interruption() as interruption:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # as a launcher hands it on to one who has it already
