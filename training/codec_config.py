@@ -19,12 +19,10 @@ from model.errors import ModelError
 from model.settings import JointSettings, VaeSettings, check_settings
 from schemas.settings import Section, load_settings
 from training.average import AverageConfig
-from training.checkpoint import CheckpointConfig
 from training.codec_losses import LossConfig
 from training.config import KeptConfig
 from training.errors import UsageError
 from training.optimiser import OptimiserConfig
-from training.watch import WatchConfig
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +88,7 @@ class CodecTrainConfig(KeptConfig):
     statistics: Annotated[int, Field(ge=0)] = 0
     optimiser: CodecOptimiser = CodecOptimiser()
     average: AverageConfig = AverageConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
     validation: CodecValidationConfig = CodecValidationConfig()
-    watch: WatchConfig = WatchConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

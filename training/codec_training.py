@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from rich.console import Console
 from torch import Tensor
 
 from model.codecs.joint import JointCodec
@@ -33,7 +31,6 @@ from schemas.errors import SettingsError
 from schemas.settings import parse_assignments
 from training.average import Average
 from training.batch import MicroBatch
-from training.checkpoint import Checkpoints
 from training.codec_config import CodecTrainConfig, load_config, open_codec
 from training.codec_learner import CodecLearner, Layers, learner_of
 from training.codec_losses import PARTS, Losses
@@ -43,12 +40,11 @@ from training.interruption import Interruption
 from training.optimiser import Optimiser
 from training.outputs import Output
 from training.parallel import World, agree, by_first, join, share_of, together, total
-from training.progress import RunProgress, logged
-from training.run_folder import RunFolder
+from training.progress import RunProgress
+from training.session import Session, named
 from training.steps import SHOWN, Fetched, fetched, tell_skipped
 from training.stream import DesignStream
-from training.watch import Watch
-from training.watchdog import Watchdog
+from training.watch import Picture
 
 log = logging.getLogger(__name__)
 
@@ -164,47 +160,37 @@ def _kept(keys: Sequence[str]) -> str:
     return f"designs {', '.join(names[:SHOWN])}{more}; the weights are as they were before this step"
 
 
-class CodecRun:
-    """All parts of a run on one rank. ``step``: steps that are done."""
+class CodecRun(Session):
+    """The run of a codec on one rank."""
 
     def __init__(self, config: CodecTrainConfig, world: World, stack: ExitStack) -> None:
-        self.config, self.world = config, world
-        out, options = config.run.out, config.run.storage_options
-        console = Console(stderr=True)
-        stack.enter_context(logged(console, world.rank))
-        self._folder = RunFolder(out, options)
-        stack.callback(self._folder.close)
-        by_first(self._folder.claim, world)
-        self._output = self._folder.output
-        self._checkpoints = Checkpoints(
-            out, config.checkpoint, rank=world.rank, world_size=world.size, storage_options=options
-        )
-        stack.callback(self._checkpoints.close)
-        latest = self._checkpoints.latest()
-        self._begin_folder(resume=latest is not None)
-        self._watchdog = stack.enter_context(Watchdog(config.run.hang, world))
+        super().__init__(config, world, stack, partial(_datasets, config))
+        self.config, self._state = config, dict[str, Any]()
         self.learner = together(self._new_learner, world)
         self._average = Average(self.learner, config.average)
-        optimiser = Optimiser(self.learner, config.optimiser, config.run.steps)
-        self._optimiser = optimiser
-        self._settings = config.data.stream_settings(
+        self._optimiser = Optimiser(self.learner, config.optimiser, config.run.steps)
+        self._designs = config.data.stream_settings(
             self.learner.codec.token_px, seed=config.run.seed, tasks=Task.TEXT_TO_LAYERS
         )
-        self.stream = DesignStream(**self._settings, rank=world.rank, world_size=world.size)
-        self.step, self._state = 0, dict[str, Any]()
-        if latest is not None:
-            self._state = self._checkpoints.load(latest, self._tensors())["stream"]
-            self.stream.load_state_dict(self._state)
-            self.step = latest.step
-            log.info("goes on from step %d", self.step)
-        self._saved = self.step
-        step = latest.step if latest else None
-        self._watch = together(lambda: Watch(self._folder, config.watch, world.rank, step=step), world)
-        stack.callback(self._watch.close)
-        self._held_out = FirstDesigns.held_out(self._settings, config.validation, world)
-        self.stepper = CodecStepper(self.learner, optimiser, config, world)
-        shown = console if world.rank == 0 else Console(quiet=True)
-        self._progress = stack.enter_context(RunProgress(shown, CODEC, config.run.steps, done=self.step))
+        self.stream = DesignStream(**self._designs, rank=world.rank, world_size=world.size)
+        self.resume()
+        self._held_out = FirstDesigns.held_out(self._designs, config.validation, world)
+        self.stepper = CodecStepper(self.learner, self._optimiser, config, world)
+        self._progress = stack.enter_context(RunProgress(self.console, CODEC, config.run.steps, done=self.step))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, their averages and what the optimiser keeps of them."""
+        weights = {name: value.detach() for name, value in self.learner.named_parameters() if value.requires_grad}
+        return named(weights=weights, average=self._average.tensors(), optimiser=self._optimiser.tensors())
+
+    def facts(self) -> dict[str, Any]:
+        """Where the stream goes on."""
+        return {"stream": self._state}
+
+    def accept(self, facts: dict[str, Any]) -> None:
+        """Go on from there. Raises UsageError: the stream is of other data."""
+        self._state = facts["stream"]
+        self.stream.load_state_dict(self._state)
 
     def after(self, fetched: Fetched, report: CodecReport) -> None:
         """What follows a step: averages, figures, validation, a sheet, a checkpoint, each when it is due."""
@@ -213,85 +199,63 @@ class CodecRun:
         self._average.update(self.step)
         self.step, self._state = self.step + 1, fetched.state
         progress.step(self.step, loss=report.loss, tokens=report.tokens, waited=fetched.waited, lr=lr)
-        if self._due(watch.log_every):
+        if self.due(watch.log_every):
             parts = {f"loss/{part}": value for part, value in report.parts.items()}
             pace = progress.meter.pace
             of_run = {"learning_rate": lr, "steps_per_second": pace.steps, "data_wait": pace.wait}
             counts = {"gradient_norm": report.norm, "tokens": float(report.tokens), "designs": float(report.designs)}
-            scalars = {"loss": report.loss, **parts, **counts, **of_run}
-            by_first(partial(self._watch.scalars, self.step, scalars), self.world)
-        if self._due(watch.validate_every):
+            self.scalars({"loss": report.loss, **parts, **counts, **of_run})
+        if self.due(watch.validate_every):
             self._validate()
-        if self._due(watch.samples_every):
+        if self.due(watch.samples_every):
             self._sheet()
-        if self._due(self.config.checkpoint.every):
+        if self.due(self.config.checkpoint.every):
             self.save()
-        self._watchdog.beat(f"step {self.step + 1}")
-
-    def save(self) -> None:
-        """Save a checkpoint in the background, unless the last is of this step."""
-        if self.step != self._saved:
-            self._watchdog.beat("save a checkpoint")
-            by_first(self._folder.hold, self.world)
-            self._checkpoints.save(self.step, self._tensors(), {"stream": self._state})
-            self._saved = self.step
-            by_first(self._folder.upload, self.world)
+        self.watchdog.beat(f"step {self.step + 1}")
 
     def finish(self) -> None:
         """Save, and write the codec with its averaged weights and, where asked, new statistics of its latents."""
         self.save()
-        self._watchdog.beat("export")
+        self.watchdog.beat("export")
         with self._average.swapped():
             codec = self.learner.codec
             if isinstance(codec, RgbaCodec) and self.config.statistics:
-                some = FirstDesigns(self._settings, self.config.statistics, self.world)
+                some = FirstDesigns(self._designs, self.config.statistics, self.world)
                 mean_z, std_z = latent_statistics(codec, some, self.world)
                 codec.vae.register_to_config(latents_mean=mean_z, latents_std=std_z)
             if isinstance(codec, VaeCodec | JointCodec):
-                by_first(lambda: _write(codec, self._output), self.world)
-
-    def _due(self, every: int) -> bool:
-        return every > 0 and self.step % every == 0
-
-    def _tensors(self) -> dict[str, Tensor]:
-        weights = {name: value.detach() for name, value in self.learner.named_parameters() if value.requires_grad}
-        parts = {"weights": weights, "average": self._average.tensors(), "optimiser": self._optimiser.tensors()}
-        return {f"{part}.{name}": value for part, some in parts.items() for name, value in some.items()}
+                by_first(lambda: _write(codec, self.output), self.world)
 
     def _validate(self) -> None:
-        self._watchdog.beat("validate")
+        self.watchdog.beat("validate")
         with self._average.swapped():
             found = validate(self.learner.codec, self._held_out, self.world)
-        by_first(partial(self._watch.scalars, self.step, found.scalars()), self.world)
+        self.scalars(found.scalars())
         log.info("step %d: validation %s", self.step, ", ".join(f"{n} {v:.4f}" for n, v in found._asdict().items()))
         self._progress.meter.pause()
 
     def _sheet(self) -> None:
         """Of the first rank's validation designs."""
-        self._watchdog.beat("sheet")
+        self.watchdog.beat("sheet")
         batches = self._held_out.kept()
-        by_first(partial(self._show, batches), self.world)
+        self.show("reconstructions", partial(self._picture, batches))
         self._progress.meter.pause()
 
-    def _show(self, batches: Sequence[MicroBatch]) -> None:
+    def _picture(self, batches: Sequence[MicroBatch]) -> Picture:
         with self._average.swapped():
             designs = self.config.watch.sample_designs
-            picture = codec_sheet(self.learner.codec, batches, designs, self.world.device)
-        self._watch.image(self.step, "reconstructions", np.asarray(picture))
-
-    def _begin_folder(self, *, resume: bool) -> None:
-        """The first rank says in the folder what is begun."""
-        config = self.config
-        text = yaml.safe_dump(config.written(), sort_keys=False)
-        fingerprint = together(lambda: DesignStream(**config.data.stream_settings(1)).fingerprint, self.world)
-        facts = {"datasets": [{"url": config.data.dataset, "fingerprint": fingerprint}]}
-        by_first(partial(self._folder.open, text, facts, resume=resume, filled=CodecTrainConfig.filled), self.world)
+            return np.asarray(codec_sheet(self.learner.codec, batches, designs, self.world.device))
 
     def _new_learner(self) -> CodecLearner:
         codec = open_codec(self.config.codec, self.config.run.seed, self.world.device)
         if isinstance(codec, JointCodec) and self.config.run.checkpointing:
             codec.decoder.enable_gradient_checkpointing()
         return learner_of(codec, Losses(self.config.losses, codec, self.world.device))
+
+
+def _datasets(config: CodecTrainConfig) -> list[dict[str, str]]:
+    stream = DesignStream(**config.data.stream_settings(1))
+    return [{"url": config.data.dataset, "fingerprint": stream.fingerprint}]
 
 
 @contextmanager

@@ -96,6 +96,8 @@ class KeptConfig(Section):
 
     run: RunConfig
     data: DataConfig
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    watch: WatchConfig = WatchConfig()
 
     def written(self) -> dict[str, Any]:
         """All of it in JSON types, what has its default too; validated again it is the same configuration."""
@@ -120,9 +122,7 @@ class TrainConfig(KeptConfig):
     noise: NoiseConfig = NoiseConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     average: AverageConfig = AverageConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
     validation: ValidationConfig = ValidationConfig()
-    watch: WatchConfig = WatchConfig()
     stages: list[StageConfig] = Field(default_factory=list)
 
     @model_validator(mode="after")

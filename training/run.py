@@ -14,15 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
-from rich.console import Console
 from torch import Tensor
 
 from model.codecs.base import LayerCodec
 from model.codecs.pca import PcaCodec
 from model.presets import preset
 from training.average import Average
-from training.checkpoint import Checkpoints
 from training.config import TrainConfig
 from training.errors import UsageError
 from training.examples import TASKS_OF, prepare
@@ -35,15 +32,14 @@ from training.models import build, fit_codec, open_codec
 from training.noise import draw_noise
 from training.optimiser import Optimiser
 from training.parallel import World, by_first, shard, share_folder, share_of, together, total
-from training.progress import RunProgress, logged
-from training.run_folder import RunFolder
+from training.progress import RunProgress
 from training.sampled import Sampler
+from training.session import Session, named
 from training.sheet import sheet_of
 from training.steps import Fetched, Report, Stepper
 from training.stream import DesignStream
 from training.validation import FixedDesigns, Validation
-from training.watch import Watch, of_step
-from training.watchdog import Watchdog
+from training.watch import of_step
 
 log = logging.getLogger(__name__)
 
@@ -84,45 +80,35 @@ class Stage:
         return self.config.run.steps
 
 
-class Run:
-    """All parts of a run on one rank. ``step``: of all stages together.
-
-    Made by ``opened``; goes on from the last checkpoint of its folder where there is one.
-    """
+class Run(Session):
+    """A training run on one rank. ``step``: of all stages together. Made by ``opened``."""
 
     def __init__(self, config: TrainConfig, world: World, stack: ExitStack) -> None:
-        self.config, self.world = config, world
-        self._console = Console(stderr=True)
-        stack.enter_context(logged(self._console, world.rank))
-        datasets = together(partial(_check_data, config), world)
-        self._folder = RunFolder(config.run.out, config.run.storage_options)
-        stack.callback(self._folder.close)
-        by_first(self._folder.claim, world)
-        self._output = self._folder.output
-        self._checkpoints = Checkpoints(
-            config.run.out,
-            config.checkpoint,
-            rank=world.rank,
-            world_size=world.size,
-            storage_options=config.run.storage_options,
-        )
-        stack.callback(self._checkpoints.close)
-        self._latest = self._checkpoints.latest()
-        self._begin_folder(datasets)
-        self.watchdog = stack.enter_context(Watchdog(config.run.hang, world))
+        super().__init__(config, world, stack, partial(_check_data, config))
+        self.config, self._place = config, Place()
         self.learner = self._new_learner()
         self.average = Average(self.learner, config.average)
         self._optimiser = Optimiser(self.learner, config.optimiser, config.run.steps)
-        self.step, self._place = 0, Place()
-        if self._latest is not None:
-            facts = self._checkpoints.load(self._latest, self._tensors())
-            by_first(partial(self._check_frozen, facts.pop(FROZEN, None)), world)
-            self._place, self.step = Place(**facts), self._latest.step
-            log.info("goes on from step %d", self.step)
-        self._saved = (self.step, self._place.stage)
-        step = self._latest.step if self._latest else None
-        self.watch = together(lambda: Watch(self._folder, config.watch, world.rank, step=step), world)
-        stack.callback(self.watch.close)
+        self.resume()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, their averages and what the optimiser keeps of them."""
+        weights = {name: value.detach() for name, value in self.learner.trained()}
+        return named(weights=weights, average=self.average.tensors(), optimiser=self._optimiser.tensors())
+
+    def facts(self) -> dict[str, Any]:
+        """Where the run goes on, and over what."""
+        return {**self._place._asdict(), FROZEN: self._frozen}
+
+    def accept(self, facts: dict[str, Any]) -> None:
+        """Go on from there. Raises UsageError: the run is over other weights."""
+        by_first(partial(self._check_frozen, facts.pop(FROZEN, None)), self.world)
+        self._place = Place(**facts)
+
+    @property
+    def mark(self) -> object:
+        """A stage that is over is saved as the next one's beginning."""
+        return self.step, self._place.stage
 
     def stages(self) -> Iterator[Stage]:
         """The stages that are left, each once the one before is done."""
@@ -139,14 +125,13 @@ class Run:
         self.step, stage.step = self.step + 1, stage.step + 1
         self._place = Place(stage.number, stage.step, fetched.state)
         stage.progress.step(stage.step, loss=report.loss, tokens=report.tokens, waited=fetched.waited, lr=lr)
-        if self._due(watch.log_every):
-            scalars = of_step(report, lr=lr, pace=stage.progress.meter.pace)
-            by_first(partial(self.watch.scalars, self.step, scalars), self.world)
-        if self._due(watch.validate_every):
+        if self.due(watch.log_every):
+            self.scalars(of_step(report, lr=lr, pace=stage.progress.meter.pace))
+        if self.due(watch.validate_every):
             self._validate(stage)
-        if self._due(watch.samples_every):
+        if self.due(watch.samples_every):
             self._samples(stage)
-        if self._due(self.config.checkpoint.every):
+        if self.due(self.config.checkpoint.every):
             self.save()
         self.watchdog.beat(f"step {self.step + 1}")
 
@@ -160,35 +145,13 @@ class Run:
         self.watchdog.beat("export")
         dtype = self.config.run.export_dtype
         place = {"stage": stage.number, "step": self.step, "dtype": dtype}
-        if not is_exported(self._output, MODEL, self.world, place):
+        if not is_exported(self.output, MODEL, self.world, place):
             with self.average.swapped():
-                export(self.learner, self._output, MODEL, self.world, place, getattr(torch, dtype))
+                export(self.learner, self.output, MODEL, self.world, place, getattr(torch, dtype))
         elif stage.number + 1 >= len(self.config.stages):
             more = "add a stage, or steps to the last," if self.config.stages else "raise run.steps"
             log.info("the run of %d steps is finished; %s to go on", self.step, more)
         self._place = Place(stage.number + 1)
-
-    def save(self) -> None:
-        """Save a checkpoint in the background, unless the last is of this step and stage.
-
-        Raises:
-            TrainingError: another process has the folder, or a file cannot be written.
-        """
-        now = (self.step, self._place.stage)
-        if now != self._saved:
-            self.watchdog.beat("save a checkpoint")
-            by_first(self._folder.hold, self.world)
-            self._checkpoints.save(self.step, self._tensors(), {**self._place._asdict(), FROZEN: self._frozen})
-            self._saved = now
-            by_first(self._folder.upload, self.world)
-
-    def _due(self, every: int) -> bool:
-        return every > 0 and self.step % every == 0
-
-    def _tensors(self) -> dict[str, Tensor]:
-        weights = {name: value.detach() for name, value in self.learner.trained()}
-        parts = {"weights": weights, "average": self.average.tensors(), "optimiser": self._optimiser.tensors()}
-        return {f"{part}.{name}": value for part, some in parts.items() for name, value in some.items()}
 
     @contextmanager
     def _stage(self, number: int, name: str, config: TrainConfig) -> Iterator[Stage]:
@@ -220,8 +183,7 @@ class Run:
         )
         noise = partial(draw_noise, config=config.noise, seed=config.run.seed)
         stepper = Stepper(self.learner, self._optimiser, self.world, prepared, noise)
-        console = self._console if self.world.rank == 0 else Console(quiet=True)
-        with RunProgress(console, name, config.run.steps, done=here.step) as progress:
+        with RunProgress(self.console, name, config.run.steps, done=here.step) as progress:
             yield Stage(number, name, config, stream, stepper, held.alone(), validation, progress, here.step)
 
     def _validate(self, stage: Stage) -> None:
@@ -230,7 +192,7 @@ class Run:
         self.watchdog.beat("validate")
         with self.average.swapped():
             found = stage.validation(self.learner)
-        by_first(partial(self.watch.scalars, self.step, found.scalars()), self.world)
+        self.scalars(found.scalars())
         log.info("step %d: validation %s", self.step, ", ".join(f"{t} {v:.4f}" for t, v in found.means.items()))
         stage.progress.meter.pause()
 
@@ -242,16 +204,8 @@ class Run:
                 designs = self.config.watch.sample_designs
                 examples = together(partial(stage.shown.examples, task, designs), self.world)
                 sheet = sheet_of(self.learner, examples, Sampler(seed=self.config.run.seed), designs)
-                show = partial(self.watch.image, self.step, f"samples/{task}", np.asarray(sheet))
-                by_first(show, self.world)
+                self.show(f"samples/{task}", partial(np.asarray, sheet))
         stage.progress.meter.pause()
-
-    def _begin_folder(self, datasets: list[dict[str, str]]) -> None:
-        """The first rank says in the folder what is begun; it has what was logged until the end."""
-        text = yaml.safe_dump(self.config.written(), sort_keys=False)
-        resume, step = self._latest is not None, self._latest.step if self._latest else 0
-        begin = partial(self._folder.open, resume=resume, step=step, filled=TrainConfig.filled)
-        by_first(lambda: begin(text, {"datasets": datasets}), self.world)
 
     def _new_learner(self) -> Learner:
         config, device = self.config, self.world.device
@@ -289,15 +243,15 @@ class Run:
 
     def _fit(self, folder: Path) -> None:
         # What a run left that saved nothing may be of other settings, or not whole.
-        names = self._output.sizes(CODEC) if self._latest else {}
+        names = self.output.sizes(CODEC) if self.goes_on else {}
         if not names:
             self.watchdog.beat("fit the codec")
             settings = self.config.staged()[0][1].data.stream_settings(1, seed=self.config.run.seed)
             fit_codec(self.config.model.codec, settings, self.world.device).save(folder)
             for path in sorted(folder.iterdir()):
-                self._output.write(f"{CODEC}/{path.name}", path.read_bytes())
+                self.output.write(f"{CODEC}/{path.name}", path.read_bytes())
         for name in names:
-            (folder / name).write_bytes(self._output.source.read(f"{CODEC}/{name}"))
+            (folder / name).write_bytes(self.output.source.read(f"{CODEC}/{name}"))
 
 
 def _check_data(config: TrainConfig) -> list[dict[str, str]]:
