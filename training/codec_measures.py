@@ -101,7 +101,7 @@ def validate(codec: LayerCodec, designs: FirstDesigns, world: World) -> Scores:
             if truth[..., 3].any():
                 layer_sums += [*_errors(truth, made), 1]
         for row in _rows(batch, layers, codec.token_px, back):
-            shown = [_on_white(version.layers, row.visible) for version in (row.truth, row.model)]
+            shown = [_on_white(version.layers, row.visible) for version in row.versions.values()]
             design_sums += [np.square(shown[0] - shown[1]).mean(), 1]
     sums = total(torch.from_numpy(np.concatenate([layer_sums, design_sums])), world).tolist()
     rgb, alpha, iou = (value / max(1, sums[3]) for value in sums[:3])

@@ -1,7 +1,7 @@
 """A sheet of samples as one picture: what the model was given, what it should have made, what it made, layer by layer.
 
-A design is two rows: the truth above, the model below. Each layer lies where it belongs on its canvas, on which the
-visible box is framed; what is transparent shows a chequerboard.
+A design is two rows: the truth above, the model below; one where nobody knows the truth. Each layer lies where it
+belongs on its canvas, on which the visible box is framed; what is transparent shows a chequerboard.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Row:
     """One design. ``given``: the picture that the model saw in the visible box, if any; ``prompt``: what it read.
 
     ``canvas`` and ``visible``: boxes in px, in which the layers lie too. ``numbers``: of the layers to be made.
+    ``truth``: None where nobody knows it.
     """
 
     key: str
@@ -62,8 +63,13 @@ class Row:
     visible: Box
     numbers: tuple[int, ...]
     given: Rgba | None
-    truth: Version
+    truth: Version | None
     model: Version
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """By name, the truth first."""
+        return {"model": self.model} if self.truth is None else {"truth": self.truth, "model": self.model}
 
 
 def sheet_of(learner: Learner, examples: Iterable[Example], sampler: Sampler, designs: int = MAX_ROWS) -> Image.Image:
@@ -102,14 +108,15 @@ def rows_of(
 
 
 def sheet(rows: Sequence[Row]) -> Image.Image:
-    """The rows under each other, at most ``MAX_ROWS`` and of each ``MAX_LAYERS`` layers; RGB."""
+    """The rows under each other, all with a truth or none: at most ``MAX_ROWS``, of each ``MAX_LAYERS`` layers; RGB."""
     rows = rows[:MAX_ROWS]
+    names = ("given", *(rows[0].versions if rows else ("truth", "model")))
     columns = max([min(len(row.numbers), MAX_LAYERS) for row in rows], default=0)
-    left = MARGIN + 3 * (LARGE + GAP)
+    left = MARGIN + len(names) * (LARGE + GAP)
     width = left + (NAMES + columns * (CELL + GAP) if columns else 0) + MARGIN
     out = Image.new("RGB", (width, 2 * MARGIN + LINE + len(rows) * (LARGE + LINE + 2 * GAP)), _PAPER)
     draw = ImageDraw.Draw(out)
-    for number, name in enumerate(("given", "truth", "model")):
+    for number, name in enumerate(names):
         _write(draw, (MARGIN + number * (LARGE + GAP), MARGIN), name, LARGE, _INK)
     if columns:
         _write(draw, (left + NAMES, MARGIN), "layers, bottom to top", width - left - NAMES, _INK)
@@ -155,13 +162,13 @@ def _draw_row(out: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int) -
         _paragraph(draw, (x, top), row.prompt or "(no text)")
     else:
         _place(out, _picture([(row.given, row.visible)], row.visible, LARGE), (x, top), LARGE)
-    for version in (row.truth, row.model):
+    for version in row.versions.values():
         x += LARGE + GAP
         _place(out, _picture([(version.whole, row.visible)], row.visible, LARGE), (x, top), LARGE)
     x += LARGE + GAP
-    for number, version in enumerate((row.truth, row.model)):
+    for number, (name, version) in enumerate(row.versions.items()):
         if row.numbers:
-            _write(draw, (x, top + number * (CELL + GAP) + CELL // 2 - LINE // 2), _SIDES[number], NAMES, _FAINT)
+            _write(draw, (x, top + number * (CELL + GAP) + CELL // 2 - LINE // 2), name, NAMES, _FAINT)
         for column, layer in enumerate(version.layers[:MAX_LAYERS]):
             at = x + NAMES + column * (CELL + GAP), top + number * (CELL + GAP)
             _place(out, _picture([layer], row.canvas, CELL, frame=row.visible), at, CELL)
@@ -171,9 +178,6 @@ def _draw_row(out: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int) -
     _write(draw, (MARGIN, top + LARGE), "  ".join(filter(None, said)), out.width - 2 * MARGIN, _FAINT)
     below = top + LARGE + LINE + GAP
     draw.line((MARGIN, below, out.width - MARGIN, below), fill=_RULE)
-
-
-_SIDES = ("truth", "model")
 
 
 def _picture(layers: Sequence[Placed], area: Box, side: int, frame: Box | None = None) -> Image.Image:

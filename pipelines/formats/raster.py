@@ -18,7 +18,8 @@ from schemas.ledger import Code
 FORMATS = ("PNG", "WEBP")
 
 
-def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+def opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """The header read, the pixels not yet; raises what Pillow does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Image.open(io.BytesIO(data), formats=formats)
@@ -27,7 +28,7 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 def size_of(data: bytes, name: str, formats: tuple[str, ...] = FORMATS) -> tuple[int, int]:
     """(width, height) from an image's header; raises Rejected(UNREADABLE | TOO_LARGE)."""
     try:
-        with _open(data, formats) as image:
+        with opened(data, formats) as image:
             return image.size
     except Image.DecompressionBombError as error:
         raise Rejected(Code.TOO_LARGE, f"{name}: {first_line(error)}") from None
@@ -41,7 +42,7 @@ def decode(data: bytes, name: str, limits: ReadLimits, formats: tuple[str, ...] 
     limits.check_layer(name, 0, 0, width, height)
     with unreadable(name), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _open(data, formats) as image:
+        with opened(data, formats) as image:
             return np.array(icc.rgba(eight_bit(image)))
 
 
@@ -57,7 +58,7 @@ def gray(data: bytes, name: str, limits: ReadLimits) -> np.ndarray[tuple[int, in
     """A mask file as uint8 ``[height, width]``: its alpha where it has one, else its gray."""
     width, height = size_of(data, name)
     limits.check_layer(name, 0, 0, width, height)
-    with unreadable(name), _open(data, FORMATS) as image:
+    with unreadable(name), opened(data, FORMATS) as image:
         has_alpha = "A" in image.getbands() or "transparency" in image.info
         band = image.convert("RGBA").getchannel("A") if has_alpha else eight_bit(image).convert("L")
         return np.array(band, dtype=np.uint8).reshape(height, width)
